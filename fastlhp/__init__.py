@@ -1,0 +1,129 @@
+"""Simulate lock-holder preemption under hypervisors, for thousands of configurations at once.
+
+`load` a study, `run` it, `open` what an earlier run has written::
+
+    study = fastlhp.load("study.toml")
+    results = fastlhp.run(study)
+    results.summary("lhp_probability").mean
+"""
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastlhp.model.study import Study, load
+    from fastlhp.results.file import open
+    from fastlhp.results.results import Results
+
+__all__ = ["Results", "Study", "__version__", "load", "open", "run"]
+
+__version__ = "0.1.0"
+
+# The first import of the subpackage `fastlhp.run` binds its name here. It is done now, so that the function
+# of the same name below stays bound. (Import from the subpackage as `from fastlhp.run.execute import ...`.)
+importlib.import_module("fastlhp.run")
+
+# Imported at their first use: `fastlhp --help` should not wait for HDF5.
+_LAZY = {
+    "load": "fastlhp.model.study",
+    "Study": "fastlhp.model.study",
+    "open": "fastlhp.results.file",
+    "Results": "fastlhp.results.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'fastlhp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def run(
+    study: "Study | Mapping[str, Any] | str | os.PathLike[str]",
+    *,
+    threads: int | None = None,
+    replications: int | None = None,
+    seed: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> "Results":
+    """Run a study.
+
+    Parameters
+    ----------
+    study : Study, mapping or path-like
+        The study, or what `load` makes one of.
+    threads : int, optional
+        How many threads simulate; by default one for each CPU that this process may use. The results do not
+        depend on it.
+    replications, seed : int, optional
+        Instead of the study's.
+    output : path-like, optional
+        Write the results to this file; by default they are kept in memory.
+    force : bool, optional
+        Overwrite an existing file.
+    progress : bool, optional
+        Show the progress on standard error.
+
+    Returns
+    -------
+    Results
+        With `output`, reading from that file. A configuration that failed says so in ``results.status``.
+
+    Raises
+    ------
+    StudyError
+        If the study is not valid; it carries all problems.
+    FastlhpError
+        If the file exists and `force` is not given, or cannot be written.
+    """
+    import contextlib
+    import dataclasses
+    import threading
+
+    from fastlhp.model.study import Study, load
+    from fastlhp.results.results import Attributes, MemoryData, Results, now, provenance
+    from fastlhp.run.progress import ProgressReporter
+
+    it = study if isinstance(study, Study) else load(study)
+    it = it.with_(replications=replications, seed=seed)
+    n_threads = available_cpus() if threads is None else threads
+    if n_threads < 1:
+        raise ValueError(f"threads must be >= 1, got {n_threads}")
+    made = provenance(threads=n_threads)
+    stop = threading.Event()
+
+    with contextlib.ExitStack() as stack:
+        if output is not None:
+            from fastlhp.results.file import ResultWriter, open
+
+            writer = stack.enter_context(ResultWriter(output, it, force=force, provenance=made))
+        else:
+            about = Attributes(it.name, it.seed, it.text, now(), __version__, made, {})
+            data = MemoryData(it, it.replications, about)
+        from fastlhp.run.execute import execute
+
+        reporter = stack.enter_context(ProgressReporter()) if progress else None
+        sink = data.write if output is None else writer.write
+        timing = dataclasses.asdict(execute(it, threads=n_threads, sink=sink, progress=reporter, stop=stop))
+        if output is None:
+            data.attributes = dataclasses.replace(data.attributes, timing=timing)
+            return Results(data)
+        writer.close(timing=timing)
+    return open(output)
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,74 @@
+"""``fastlhp show``: the estimates of a result file as a table, CSV or JSON."""
+
+import os
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from fastlhp.errors import FastlhpError
+
+__all__ = ["command", "print_results", "screen"]
+
+_BAD_INPUT = 2
+_NARROWEST, _WIDEST, _NO_SCREEN = 80, 200, 120
+
+
+@click.command()
+@click.argument("results", metavar="OUT.h5", type=click.Path())
+@click.option(
+    "--metric", "metrics", metavar="NAME", multiple=True, help="Show this metric (may be repeated)."
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Probability that an interval covers the true value.",
+)
+@click.option("--csv", "kind", flag_value="csv", help="Print CSV in full precision.")
+@click.option("--json", "kind", flag_value="json", help="Print JSON in full precision.")
+@click.pass_context
+def command(
+    context: click.Context, results: str, metrics: tuple[str, ...], confidence: float, kind: str | None
+) -> None:
+    """Show the main metrics of a result file, one row per configuration, with confidence intervals."""
+    from fastlhp.results.file import open as open_results
+    from fastlhp.results.table import MAIN_METRICS, as_csv, as_json, as_table
+
+    chosen = tuple(dict.fromkeys(metrics)) or MAIN_METRICS
+    try:
+        opened = open_results(results)
+        if kind == "csv":
+            text = as_csv(opened, chosen, confidence=confidence)
+        elif kind == "json":
+            text = as_json(opened, chosen, confidence=confidence)
+        else:
+            text = as_table(opened, chosen, confidence=confidence, **screen())
+    except FastlhpError as error:
+        click.echo(f"fastlhp: {error}", err=True)
+        context.exit(_BAD_INPUT)
+    print_results(text)
+
+
+def screen() -> dict[str, Any]:
+    """Return how wide a table may be and whether it must be ASCII."""
+    width = shutil.get_terminal_size((_NO_SCREEN, 24)).columns
+    try:
+        "±…".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        ascii_only = True
+    else:
+        ascii_only = False
+    return {"width": min(max(width, _NARROWEST), _WIDEST), "ascii_only": ascii_only}
+
+
+def print_results(text: str) -> None:
+    """Write to standard output; a reader such as ``head`` may stop early."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would make the interpreter complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

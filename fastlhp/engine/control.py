@@ -1,0 +1,466 @@
+"""The hypervisor: one step of a lane in scalar code.
+
+`step` finds the next event of the lane, in the order of `docs/semantics.md` section 2, and handles it. It can do
+everything that the vector passes do, so that a lane driven by it alone gives the same results.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, spin_on, start_running
+from fastlhp.engine.hooks import Hook
+from fastlhp.engine.jit import device
+from fastlhp.engine.accounts import open_window
+from fastlhp.engine.machine import (
+    _KERNEL,
+    _MISC,
+    begin_exit,
+    block,
+    count_preemption,
+    drawn,
+    end_wait,
+    get,
+    get_until,
+    get_word,
+    grant_off_cpu,
+    kick,
+    leave,
+    lock_of,
+    next_cycle,
+    owns_lock,
+    phase_of,
+    put,
+    put_until,
+    put_word,
+    schedule_wake,
+    set_state,
+)
+from fastlhp.engine.draws import duration, words
+from fastlhp.engine.state import (
+    AFTER_GUARD_YIELD,
+    AFTER_HALT,
+    AFTER_HLT,
+    AFTER_KICK,
+    AFTER_YIELD,
+    ATTEMPT,
+    DEADLINE,
+    DRAWS_PER_VCPU,
+    BROKEN_STATE,
+    EXITING,
+    EXTENDED,
+    FOREVER,
+    HALT,
+    HALTED,
+    HANDOVER,
+    HOLDING,
+    KERNEL,
+    KEY,
+    LANES,
+    MISC_HALT,
+    NEVER,
+    NOT_EXTENDED,
+    NO_PHASE,
+    POSITION,
+    READY,
+    REBASE_NS,
+    RUNNING,
+    SEE_RECORD,
+    SLOTS,
+    SWITCHING,
+    TICKETS,
+    TRAP,
+    TRAP_EXTENDED_HOLD,
+    TRAP_NONE,
+    UNTIL,
+    USER,
+    WAITING,
+    WAS_EXTENDED,
+    config_at,
+    int32_at,
+    lock_at,
+    pcpu_at,
+    vcpu_at,
+    vm_at,
+    vm_config_at,
+)
+
+
+@device
+def _nothing(host, t):
+    pass
+
+
+@device
+def _no_target(host, p):
+    return np.int64(-1)
+
+
+@device
+def _no_extension(host, p):
+    return np.int64(0)
+
+
+@device
+def _keeps_none(host):
+    return False
+
+
+@device
+def _inherits_nothing(host, left_ns):
+    return np.int64(0)
+
+
+lock_attempt = Hook("lock", "attempt")
+lock_release = Hook("lock", "release")
+lock_can_resume = Hook("lock", "can_resume")
+has_queued = Hook("scheduler", "has_queued")
+yields = Hook("scheduler", "yields")
+make_ready = Hook("scheduler", "make_ready")
+replace = Hook("scheduler", "replace")
+wake_up = Hook("scheduler", "wake_up")
+take = Hook("scheduler", "take")
+keeps_rest = Hook("scheduler", "keeps_rest", default=_keeps_none)
+slot_ends = Hook("scheduler", "slot_ends", default=_nothing)
+extension_ns = Hook("guard", "extension_ns", default=_no_extension)
+ends_at_release = Hook("guard", "ends_at_release", default=_keeps_none)
+owes_overrun = Hook("guard", "owes_overrun", default=_keeps_none)
+halts = Hook("response", "halts", default=_keeps_none)
+is_directed = Hook("response", "is_directed", default=_keeps_none)
+target_of = Hook("response", "target_of", default=_no_target)
+inherits = Hook("response", "inherits", default=_inherits_nothing)
+
+
+# The guest, for events that the vector passes leave
+
+
+@device
+def guest_event(host, p, t):
+    """The guest phase on p ends."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    phase = phase_of(host, p)
+    slot = get(host, POSITION, p) % SLOTS
+    if phase == HANDOVER:
+        end_wait(host, p, t)
+    elif phase == HOLDING:
+        release(host, p, t)
+    elif phase == USER and drawn(host, v, _KERNEL, slot) != NO_PHASE:
+        put(host, POSITION, p, v * DRAWS_PER_VCPU + KERNEL * SLOTS + slot)
+        put_until(host, p, t + drawn(host, v, _KERNEL, slot))
+    else:
+        kind = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).lock_kind
+        lock_attempt(kind, host, p, lock_of(host, v, slot), t)
+
+
+@device
+def release(host, p, t):
+    """The vCPU on p releases its lock."""
+    pcpu = pcpu_at(host.pcpus, p)
+    v = pcpu.vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    slot = get(host, POSITION, p) % SLOTS
+    g = lock_of(host, v, slot)
+    pcpu.halt_pending = drawn(host, v, _MISC, slot) & MISC_HALT
+    pcpu.guard_pending = np.int64(pcpu.trap == TRAP_EXTENDED_HOLD)
+    if pcpu.trap == TRAP_EXTENDED_HOLD and owes_overrun(config_at(host.config, 0).guard, host):
+        vcpu.debt_ns += t - pcpu.slice_end
+    next_cycle(host, p, t)
+    kicked = lock_release(vm_config_at(host.config_vms, vcpu.vm).lock_kind, host, p, g, t)
+    after_release(host, p, kicked, t)
+
+
+@device
+def granted_off_cpu(host, p, g, t):
+    """The release on p, which a vector pass did, went to a waiter that is off CPU."""
+    pcpu = pcpu_at(host.pcpus, p)
+    pcpu.halt_pending = 0
+    pcpu.guard_pending = 0
+    v = grant_off_cpu(host, g, t)
+    if v < 0:
+        host.error = BROKEN_STATE
+    elif vcpu_at(host.vcpus, v).blocked != 0:
+        after_release(host, p, v, t)
+
+
+@device
+def after_release(host, p, kicked, t):
+    """Kick a blocked waiter if need be (-1: none); that costs the releaser an exit."""
+    if kicked >= 0:
+        vm_at(host.vms, vcpu_at(host.vcpus, kicked).vm).kicks += 1
+        kick(host, kicked, t)
+        if begin_exit(host, p, AFTER_KICK, t):
+            return
+    after_kick(host, p, t)
+
+
+@device
+def after_kick(host, p, t):
+    """What else follows the release: HLT, the guard's yield, or user work."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
+    if pcpu.halt_pending != 0:
+        vm.guest_halts += 1
+        if not begin_exit(host, p, AFTER_HLT, t):
+            halt_guest(host, p, t)
+    elif pcpu.guard_pending != 0:
+        vm.guard_yields += 1
+        if not begin_exit(host, p, AFTER_GUARD_YIELD, t):
+            give_up(host, p, t)
+    elif pcpu.mode == EXITING:
+        end_exit(host, p, t)
+
+
+@device
+def halt_guest(host, p, t):
+    """The guest on p has executed HLT."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    keep_rest(host, p, t)
+    leave(host, p, HALTED, t)
+    halt_time = vm_config_at(host.config_vms, vcpu.vm).halt_time
+    _, w1 = words(host, vcpu.vm, vcpu.index, HALT, vcpu.first_cycle + vcpu.slot - 1)
+    schedule_wake(host, v, t + duration(halt_time, w1))
+    replace(config_at(host.config, 0).scheduler, host, p, t)
+
+
+# Leaving the pCPU
+
+
+@device
+def keep_rest(host, p, t):
+    """The vCPU on p leaves of its own will: it may keep the rest of its slice."""
+    pcpu = pcpu_at(host.pcpus, p)
+    rest = np.int64(0)
+    if keeps_rest(config_at(host.config, 0).scheduler, host):
+        rest = max(pcpu.slice_end - t, np.int64(0))
+    vcpu_at(host.vcpus, pcpu.vcpu).rest_ns = rest
+
+
+@device
+def give_up(host, p, t):
+    """The vCPU on p goes to the tail of its queue and another runs."""
+    scheduler = config_at(host.config, 0).scheduler
+    v = pcpu_at(host.pcpus, p).vcpu
+    leave(host, p, READY, t)
+    make_ready(scheduler, host, v)
+    replace(scheduler, host, p, t)
+
+
+@device
+def end_extension(host, p, t):
+    """The extension of p's slice, if any, is over."""
+    pcpu = pcpu_at(host.pcpus, p)
+    if pcpu.extended == EXTENDED:
+        pcpu.extended = WAS_EXTENDED
+        pcpu.timer = max(pcpu.slice_end, t)
+        if owes_overrun(config_at(host.config, 0).guard, host):
+            vcpu_at(host.vcpus, pcpu.vcpu).debt_ns += t - pcpu.slice_end
+        if pcpu.trap == TRAP_EXTENDED_HOLD:
+            pcpu.trap = TRAP_NONE
+            slot = get(host, POSITION, p) % SLOTS
+            put(host, POSITION, p, pcpu.vcpu * DRAWS_PER_VCPU + HOLDING * SLOTS + slot)
+
+
+@device
+def end_slice(host, p, t):
+    """A slice, or its extension, ends on p."""
+    config = config_at(host.config, 0)
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
+    if not has_queued(config.scheduler, host, p):
+        end_extension(host, p, t)
+        new_slice(host, p, t)
+        return
+    if pcpu.extended == NOT_EXTENDED:
+        length = extension_ns(config.guard, host, p)
+        if length > 0:
+            vm_at(host.vms, vcpu.vm).extensions += 1
+            pcpu.extended = EXTENDED
+            pcpu.extension_end = t + length
+            pcpu.timer = pcpu.extension_end
+            if ends_at_release(config.guard, host):
+                # The end of this HOLDING is not for the vector passes.
+                pcpu.trap = TRAP_EXTENDED_HOLD
+                slot = get(host, POSITION, p) % SLOTS
+                put(host, POSITION, p, pcpu.vcpu * DRAWS_PER_VCPU + TRAP * SLOTS + slot)
+            return
+    count_preemption(host, p, t)
+    end_extension(host, p, t)
+    give_up(host, p, t)
+
+
+@device
+def end_threshold(host, p, t):
+    """The waiter on p has spun for its threshold."""
+    pcpu = pcpu_at(host.pcpus, p)
+    put(host, UNTIL, p, NEVER)
+    end_extension(host, p, t)
+    if halts(config_at(host.config, 0).response, host):
+        if not begin_exit(host, p, AFTER_HALT, t):
+            after_halt(host, p, t)
+    else:
+        vm_at(host.vms, vcpu_at(host.vcpus, pcpu.vcpu).vm).yields += 1
+        if not begin_exit(host, p, AFTER_YIELD, t):
+            after_yield(host, p, t)
+
+
+@device
+def after_yield(host, p, t):
+    """The exit of a spinner's yield is over."""
+    config = config_at(host.config, 0)
+    pcpu = pcpu_at(host.pcpus, p)
+    v = pcpu.vcpu
+    target = np.int64(-1)
+    if is_directed(config.response, host):
+        target = target_of(config.response, host, p)
+        count_target(host, v, target)
+    if target >= 0:
+        boosted = vcpu_at(host.vcpus, target)
+        inherited = inherits(config.response, host, pcpu.slice_end - t)
+        keep_rest(host, p, t)
+        if inherited > 0:
+            vcpu_at(host.vcpus, v).rest_ns = 0
+        take(config.scheduler, host, p, target)
+        leave(host, p, READY, t)
+        make_ready(config.scheduler, host, v)
+        boosted.rest_ns = 0
+        boosted.inherited_ns = inherited
+        dispatch(host, p, target, t)
+    elif yields(config.scheduler, host, p):
+        keep_rest(host, p, t)
+        give_up(host, p, t)
+    elif pcpu.mode == EXITING:
+        end_exit(host, p, t)
+    else:
+        spin_on(host, p, t)
+
+
+@device
+def count_target(host, v, target):
+    """Count a directed yield of v by what its target (-1: none) is."""
+    vm = vm_at(host.vms, vcpu_at(host.vcpus, v).vm)
+    if target < 0:
+        vm.directed_yields_none += 1
+        return
+    if owns_lock(host, target):
+        vm.directed_yields_holder += 1
+    elif vcpu_at(host.vcpus, target).phase == WAITING:
+        vm.directed_yields_waiter += 1
+    else:
+        vm.directed_yields_other += 1
+
+
+@device
+def after_halt(host, p, t):
+    """The exit of a waiter that wants to block is over."""
+    pcpu = pcpu_at(host.pcpus, p)
+    v = pcpu.vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    if pcpu.mode == EXITING and lock_can_resume(vm_config_at(host.config_vms, vcpu.vm).lock_kind, host, v):
+        end_exit(host, p, t)
+    else:
+        vm_at(host.vms, vcpu.vm).halts += 1
+        keep_rest(host, p, t)
+        leave(host, p, HALTED, t)
+        block(host, v)
+        replace(config_at(host.config, 0).scheduler, host, p, t)
+
+
+@device
+def pcpu_event(host, p, t):
+    """The timer of pCPU p has gone off."""
+    pcpu = pcpu_at(host.pcpus, p)
+    if pcpu.mode == SWITCHING:
+        end_switch(host, p, t)
+    elif pcpu.mode == RUNNING:
+        end_slice(host, p, t)
+    elif pcpu.action == AFTER_KICK:
+        after_kick(host, p, t)
+    elif pcpu.action == AFTER_YIELD:
+        after_yield(host, p, t)
+    elif pcpu.action == AFTER_HALT:
+        after_halt(host, p, t)
+    elif pcpu.action == AFTER_HLT:
+        halt_guest(host, p, t)
+    else:
+        give_up(host, p, t)
+
+
+@device
+def wake(host, t):
+    """The lowest vCPU that is due becomes runnable."""
+    woken = np.int64(-1)
+    host.next_wake = FOREVER
+    for v in range(host.n_vcpu):
+        vcpu = vcpu_at(host.vcpus, v)
+        if vcpu.wake_at == t and woken < 0:
+            woken = v
+            vcpu.wake_at = FOREVER
+        host.next_wake = min(host.next_wake, vcpu.wake_at)
+    set_state(host, woken, READY, t)
+    wake_up(config_at(host.config, 0).scheduler, host, woken, t)
+
+
+# One step
+
+
+@device
+def rebase(host, t):
+    """Count the row times of the lane from t on."""
+    shift = t - host.base_ns
+    for p in range(host.n_pcpu):
+        if get(host, UNTIL, p) != NEVER:
+            put(host, UNTIL, p, get(host, UNTIL, p) - shift)
+        if get(host, ATTEMPT, p) != SEE_RECORD and pcpu_at(host.pcpus, p).mode == RUNNING:
+            vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt = host.base_ns + get(host, ATTEMPT, p)
+            put(host, ATTEMPT, p, SEE_RECORD)
+    host.base_ns = t
+
+
+@device
+def set_deadline(host):
+    """How far the guests of the lane may go on by themselves."""
+    deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
+    deadline = min(deadline, host.base_ns + REBASE_NS)
+    for p in range(host.n_pcpu):
+        deadline = min(deadline, pcpu_at(host.pcpus, p).timer)
+    int32_at(host.lanes, DEADLINE * LANES).value = np.int32(deadline - host.base_ns)
+
+
+@device
+def step(host):
+    """Handle the lane's next event. True if that is the end of its replication (which is left to the caller)."""
+    guest_at, guest, pcpu_at_time, pcpu_next, at_threshold = FOREVER, -1, FOREVER, -1, False
+    for p in range(host.n_pcpu):
+        timer = pcpu_at(host.pcpus, p).timer
+        if timer < pcpu_at_time:
+            pcpu_at_time, pcpu_next, at_threshold = timer, p, False
+        until = get_until(host, p)
+        if until < FOREVER:
+            if get(host, KEY, p) >= 0:
+                if until < pcpu_at_time:
+                    pcpu_at_time, pcpu_next, at_threshold = until, p, True
+            elif until < guest_at:
+                guest_at, guest = until, p
+    t = min(min(guest_at, pcpu_at_time), min(host.slot_end, host.next_wake))
+    if host.edge <= t:
+        if host.measuring != 0:
+            return True
+        open_window(host, host.edge)
+        set_deadline(host)
+        return False
+    if t - host.base_ns > REBASE_NS:
+        rebase(host, t)
+    if guest_at == t:
+        guest_event(host, guest, t)
+    elif host.slot_end == t:
+        slot_ends(config_at(host.config, 0).scheduler, host, t)
+    elif pcpu_at_time == t:
+        if at_threshold:
+            end_threshold(host, pcpu_next, t)
+        else:
+            pcpu_event(host, pcpu_next, t)
+    else:
+        wake(host, t)
+    set_deadline(host)
+    return False

@@ -1,0 +1,141 @@
+"""Putting a vCPU on a pCPU: context switch, start of its slice, and what its guest then does first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlhp.engine.hooks import Hook
+from fastlhp.engine.jit import device
+from fastlhp.engine.machine import (
+    draw_ns,
+    draw_threshold,
+    get,
+    is_constant,
+    put_on,
+    put_until,
+    set_state,
+)
+from fastlhp.engine.state import (
+    EXTENDED,
+    FOREVER,
+    KEY,
+    NOT_EXTENDED,
+    RUNNING,
+    SLICE,
+    SWITCH,
+    SWITCHING,
+    TICKETS,
+    WAITING,
+    config_at,
+    distribution_at,
+    pcpu_at,
+    vcpu_at,
+    vm_at,
+    vm_config_at,
+)
+
+resume_wait = Hook("lock", "resume_wait")
+slice_ns = Hook("scheduler", "slice_ns")
+
+
+@device
+def draw_slice(host, v, distribution):
+    """A new slice for vCPU v."""
+    if is_constant(distribution):
+        return distribution_at(distribution, 0).value
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.n_slice += 1
+    return draw_ns(host, distribution, vcpu, SLICE, vcpu.n_slice - 1)
+
+
+@device
+def new_slice(host, p, t):
+    """Begin a drawn slice for the vCPU on p, less what it owes."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
+    length = slice_ns(config_at(host.config, 0).scheduler, host, pcpu.vcpu)
+    pcpu.extended = NOT_EXTENDED
+    pcpu.slice_end = FOREVER
+    if length < FOREVER:
+        pcpu.slice_end = t + max(length - vcpu.debt_ns, np.int64(1))
+        vcpu.debt_ns = 0
+    pcpu.timer = pcpu.slice_end
+
+
+@device
+def begin_slice(host, p, t):
+    """Begin the slice of the vCPU that starts to run on p: inherited, kept or drawn."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
+    kept = vcpu.inherited_ns if vcpu.inherited_ns > 0 else vcpu.rest_ns
+    vcpu.inherited_ns = 0
+    vcpu.rest_ns = 0
+    if kept > 0:
+        pcpu.extended = NOT_EXTENDED
+        pcpu.slice_end = t + kept
+        pcpu.timer = pcpu.slice_end
+    else:
+        new_slice(host, p, t)
+
+
+@device
+def spin_on(host, p, t):
+    """The waiter on p starts a new stretch of spinning."""
+    put_until(host, p, draw_threshold(host, pcpu_at(host.pcpus, p).vcpu, t))
+
+
+@device
+def start_running(host, p, t):
+    """The vCPU of p runs from now on; a waiter looks at its lock."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    put_on(host, p, t)
+    if vcpu.phase == WAITING:
+        g = get(host, KEY, p) // TICKETS
+        kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
+        if not resume_wait(kind, host, p, g, t):
+            spin_on(host, p, t)
+
+
+@device
+def dispatch(host, p, v, t):
+    """Give the idle pCPU p to vCPU v, which is in no queue any more."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, v)
+    set_state(host, v, SWITCHING, t)
+    host.n_idle -= 1
+    switched = pcpu.last >= 0 and pcpu.last != v
+    pcpu.vcpu = v
+    pcpu.last = v
+    length = np.int64(0)
+    if switched:
+        host.n_switches += 1
+        vm_at(host.vms, vcpu.vm).context_switches += 1
+        switch = config_at(host.config, 0).context_switch
+        if is_constant(switch):
+            length = distribution_at(switch, 0).value
+        else:
+            vcpu.n_switch += 1
+            length = draw_ns(host, switch, vcpu, SWITCH, vcpu.n_switch - 1)
+    if length > 0:
+        pcpu.mode = SWITCHING
+        pcpu.timer = t + length
+    else:
+        pcpu.mode = RUNNING
+        begin_slice(host, p, t)
+        start_running(host, p, t)
+
+
+@device
+def end_switch(host, p, t):
+    """The context switch on p is over."""
+    begin_slice(host, p, t)
+    start_running(host, p, t)
+
+
+@device
+def end_exit(host, p, t):
+    """The vCPU whose exit on p is over goes on there; its slice clock ran on."""
+    pcpu = pcpu_at(host.pcpus, p)
+    start_running(host, p, t)
+    pcpu.timer = max(pcpu.extension_end if pcpu.extended == EXTENDED else pcpu.slice_end, t)

@@ -1,0 +1,255 @@
+"""Counter-based draws: every random number is a function of its name.
+
+Philox is that of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11. The
+logarithm is the single-precision polynomial of the Cephes library (S. L. Moshier): LLVM vectorises it, while a
+call of the mathematical library is scalar. The page `docs/semantics.md`, section 1, is the specification.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlhp.engine.jit import device
+from fastlhp.engine.state import (
+    CHOICE,
+    CONSTANT,
+    CYCLE,
+    DRAWS_PER_VCPU,
+    EXPONENTIAL,
+    HALT,
+    MISC_HALT,
+    NO_PHASE,
+    SLOTS,
+    distribution_at,
+    float32_array,
+    float32_at,
+    int32_array,
+    int64_at,
+    vcpu_at,
+    vm_config_at,
+)
+
+_U32 = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+_M2 = np.uint64(0xD256D193)
+_M4A = np.uint64(0xD2511F53)
+_M4B = np.uint64(0xCD9E8D57)
+_W0 = np.uint64(0x9E3779B9)
+_W1 = np.uint64(0xBB67AE85)
+_ONE = np.uint32(1)
+_SLOTS = np.uint64(SLOTS)
+
+_F = np.float32
+_HALF = _F(0.5)
+_LN2 = _F(0.693147180559945)
+_ZERO = _F(0.0)
+_UNIT = _F(1.0)
+_LONGEST = _F(2.0**30)
+_C0, _C1, _C2 = _F(7.0376836292e-2), _F(-1.1514610310e-1), _F(1.1676998740e-1)
+_C3, _C4, _C5 = _F(-1.2420140846e-1), _F(1.4249322787e-1), _F(-1.6668057665e-1)
+_C6, _C7, _C8 = _F(2.0000714765e-1), _F(-2.4999993993e-1), _F(3.3333331174e-1)
+_SQRT2_MANTISSA = np.int32(0x3504F3)
+_MANTISSA = np.int32(0x7FFFFF)
+_ONE_BITS = np.int32(0x3F800000)
+_MANTISSA_BITS = np.int32(23)
+
+SEGMENTS_PER_OCTAVE = 32
+FIRST_OCTAVE, LAST_OCTAVE = -16, 4
+N_SEGMENTS = SEGMENTS_PER_OCTAVE * (LAST_OCTAVE - FIRST_OCTAVE + 1) + 1
+_SEGMENT_SHIFT = 18
+_FIRST_SEGMENT = (int(np.float32(2.0**FIRST_OCTAVE).view(np.int32)) >> _SEGMENT_SHIFT) - 1
+
+
+@device
+def philox2x32(c0, c1, key):
+    """Two 32-bit words (as uint64) from two counter words and a key word; 10 rounds."""
+    c0 = np.uint64(c0)
+    c1 = np.uint64(c1)
+    key = np.uint64(key)
+    for _ in range(10):
+        product = c0 * _M2
+        c0 = (product >> _SHIFT) ^ key ^ c1
+        c1 = product & _U32
+        key = (key + _W0) & _U32
+    return c0, c1
+
+
+@device
+def philox4x32(c0, c1, c2, c3, k0, k1):
+    """First two of the four words (as uint64) of Philox4x32, 10 rounds."""
+    c0 = np.uint64(c0)
+    c1 = np.uint64(c1)
+    c2 = np.uint64(c2)
+    c3 = np.uint64(c3)
+    k0 = np.uint64(k0)
+    k1 = np.uint64(k1)
+    for _ in range(10):
+        a = c0 * _M4A
+        b = c2 * _M4B
+        c0 = (b >> _SHIFT) ^ c1 ^ k0
+        c1 = b & _U32
+        c2 = (a >> _SHIFT) ^ c3 ^ k1
+        c3 = a & _U32
+        k0 = (k0 + _W0) & _U32
+        k1 = (k1 + _W1) & _U32
+    return c0, c1
+
+
+@device
+def words(host, vm, vcpu, purpose, n):
+    """The two words of a draw by its name; 32 bits each, as int64."""
+    k, c = philox4x32(vm, vcpu, host.replication, purpose, host.seed_low, host.seed_high)
+    w0, w1 = philox2x32(n, c, k)
+    return np.int64(w0), np.int64(w1)
+
+
+@device
+def exponential(word):
+    """Standard exponential variate (float32) of a 32-bit word."""
+    y = np.float32(np.int32(np.uint32(word) >> _ONE)) + _HALF
+    bits = np.float32(y).view(np.int32)
+    mantissa = bits & _MANTISSA
+    upper = np.int32(mantissa >= _SQRT2_MANTISSA)
+    exponent = (bits >> _MANTISSA_BITS) - np.int32(127) + upper
+    f = np.int32(mantissa | (_ONE_BITS - (upper << _MANTISSA_BITS))).view(np.float32)
+    s = f - _UNIT
+    z = s * s
+    q = _C0 * s + _C1
+    q = q * s + _C2
+    q = q * s + _C3
+    q = q * s + _C4
+    q = q * s + _C5
+    q = q * s + _C6
+    q = q * s + _C7
+    q = q * s + _C8
+    log_f = s + (q * (s * z) - _HALF * z)
+    e = np.float32(np.int32(31) - exponent) * _LN2 - log_f
+    return max(e, _ZERO)
+
+
+@device
+def segment_of(e):
+    """Index of the segment of a quantile table that covers the exponential variate ``e``."""
+    i = np.int64(np.float32(e).view(np.int32) >> np.int32(_SEGMENT_SHIFT)) - _FIRST_SEGMENT
+    return min(max(i, 0), N_SEGMENTS - 1)
+
+
+@device
+def table_value(segments, e):
+    """Duration before rounding, from the quantile table at address ``segments``."""
+    i = segment_of(e)
+    return float32_at(segments, 2 * i).value + float32_at(segments, 2 * i + 1).value * e
+
+
+@device
+def duration(distribution, word):
+    """Duration in ns that a 32-bit word stands for; ``distribution`` is an address."""
+    d = distribution_at(distribution, 0)
+    if d.kind == CONSTANT:
+        return d.value
+    e = exponential(word)
+    if d.kind == EXPONENTIAL:
+        x = np.float32(d.mean) * e
+    else:
+        x = table_value(d.segments, e)
+    return np.int64(np.int32(min(x, _LONGEST) + _HALF))
+
+
+@device
+def choice(word, n):
+    """One of 0..n-1 for a 32-bit word."""
+    return (word * n) >> 32
+
+
+@device
+def lock_choice(vm_config, word):
+    """Index of the lock that a 32-bit word stands for; the VM's bounds are cumulated shares of 2**32."""
+    k = 0
+    while word >= int64_at(vm_config.lock_bounds, k).value:
+        k += 1
+    return k
+
+
+@device
+def _fill_words(first, first_cycle, counter, key, low, high):
+    """Philox words of the cycles in slots ``first .. SLOTS-1`` into two int32 buffers."""
+    start = np.uint64(first_cycle)
+    for i in range(np.uint64(first), _SLOTS):
+        w0, w1 = philox2x32((start + i) & _U32, counter, key)
+        low[i] = np.int32(np.uint32(w0))
+        high[i] = np.int32(np.uint32(w1))
+
+
+@device
+def _fill_durations(first, distribution, source, target):
+    """Durations of a buffer of words; one loop for each kind of distribution, so that each is vectorised."""
+    d = distribution_at(distribution, 0)
+    if d.kind == CONSTANT:
+        value = np.int32(d.value)
+        for i in range(np.uint64(first), _SLOTS):
+            target[i] = value
+    elif d.kind == EXPONENTIAL:
+        mean = np.float32(d.mean)
+        for i in range(np.uint64(first), _SLOTS):
+            x = mean * exponential(np.uint32(source[i]))
+            target[i] = np.int32(min(x, _LONGEST) + _HALF)
+    else:
+        segments = float32_array(d.segments, 2 * N_SEGMENTS)
+        for i in range(np.uint64(first), _SLOTS):
+            e = exponential(np.uint32(source[i]))
+            j = np.uint64(2 * segment_of(e))
+            x = segments[j] + segments[j + np.uint64(1)] * e
+            target[i] = np.int32(min(x, _LONGEST) + _HALF)
+
+
+@device
+def fill_cycles(host, v, first):
+    """Draw the cycles in slots ``first .. SLOTS-1`` of a vCPU's buffer.
+
+    Mutates the vCPU's draws. The record's ``first_cycle`` says which cycle is in slot 0.
+    """
+    vcpu = vcpu_at(host.vcpus, v)
+    vm_config = vm_config_at(host.config_vms, vcpu.vm)
+    user = host.draws + 4 * DRAWS_PER_VCPU * v
+    low = int32_array(host.words, SLOTS)
+    high = int32_array(host.words + 4 * SLOTS, SLOTS)
+    _fill_words(first, vcpu.first_cycle, vcpu.stream_counter, vcpu.stream_key, low, high)
+    _fill_durations(first, vm_config.user, low, int32_array(user, SLOTS))
+    _fill_durations(first, vm_config.hold, high, int32_array(user + 4 * 2 * SLOTS, SLOTS))
+    if vm_config.has_choice != 0:
+        _fill_choices(host, vcpu, vm_config, first, int32_array(user, DRAWS_PER_VCPU))
+    elif first == 0:  # never written again
+        rest = int32_array(user, DRAWS_PER_VCPU)
+        for i in range(SLOTS):
+            rest[SLOTS + i] = np.int32(NO_PHASE)
+            rest[3 * SLOTS + i] = np.int32(0)
+
+
+@device
+def _fill_choices(host, vcpu, vm_config, first, buffer):
+    """Kernel times, lock choices and HLT coins of the cycles in slots ``first .. SLOTS-1``."""
+    for i in range(first, SLOTS):
+        w0, w1 = words(host, vcpu.vm, vcpu.index, CHOICE, vcpu.first_cycle + i)
+        kernel_ns = np.int64(NO_PHASE)
+        if vm_config.has_kernel != 0:
+            kernel_ns = duration(vm_config.kernel, w0)
+        misc = np.int64(0)
+        if vm_config.n_lock > 1:
+            misc = lock_choice(vm_config, w1)
+        if vm_config.has_halt != 0:
+            h0, _ = words(host, vcpu.vm, vcpu.index, HALT, vcpu.first_cycle + i)
+            if h0 < vm_config.halt_below:
+                misc |= MISC_HALT
+        buffer[SLOTS + i] = np.int32(kernel_ns)
+        buffer[3 * SLOTS + i] = np.int32(misc)
+
+
+@device
+def start_draws(host, v):
+    """Prepare a vCPU's stream and its first cycles."""
+    vcpu = vcpu_at(host.vcpus, v)
+    k, c = philox4x32(vcpu.vm, vcpu.index, host.replication, CYCLE, host.seed_low, host.seed_high)
+    vcpu.stream_key = np.int64(k)
+    vcpu.stream_counter = np.int64(c)
+    vcpu.first_cycle = 0
+    fill_cycles(host, v, 0)

@@ -1,0 +1,152 @@
+"""A configuration as the memory that compiled code reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlhp.engine import state
+from fastlhp.engine.parameters import ALIGNED_PHASE, RANDOM_PHASE, record_type, words_of
+from fastlhp.engine.quantiles import segments
+from fastlhp.model.configuration import Configuration, VmSpec
+from fastlhp.model.distributions import Constant, Distribution, Exponential
+from fastlhp.model.policy import PolicyParameters
+from fastlhp.policies import kinds
+
+
+class Encoded:
+    """The records of one configuration. Their addresses stay valid as long as this object lives.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        What to encode.
+
+    Attributes
+    ----------
+    record : ndarray of CONFIG, shape (1,)
+        The configuration.
+    n_tile, n_lock, n_vcpu, n_vm : int
+        What a block needs room for.
+    needs_choice, is_unfair : bool
+        Which vector passes its lanes need: kernel phases, several locks or HLT; test_and_set locks.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._alive: list[NDArray[Any]] = []
+        self._distributions: dict[Distribution, int] = {}
+        host = configuration.host
+        specs = configuration.vms
+        self.record = np.zeros(1, state.CONFIG)
+        config = self.record[0]
+        vms = np.zeros(len(specs), state.VM_CONFIG)
+        self._alive.append(vms)
+        threshold = getattr(configuration.response, "spin_threshold", None)
+        wakeup = getattr(configuration.response, "wakeup", None)
+        drawn_threshold = threshold is not None and not isinstance(threshold, Constant)
+        # VMs of one group share their objects: encode each group once.
+        encoded: dict[int, Any] = {}
+        first_vcpu = first_lock = 0
+        for m, spec in enumerate(specs):
+            key = id(spec.lock)
+            if key not in encoded or encoded[key][0].group != spec.group:
+                encoded[key] = (spec, self._vm(spec, wakeup, drawn_threshold))
+            vms[m] = encoded[key][1]
+            vms[m]["first_vcpu"] = first_vcpu
+            vms[m]["first_lock"] = first_lock
+            first_vcpu += spec.vcpus
+            first_lock += spec.lock.count
+        config["n_pcpu"] = host.pcpus
+        config["n_vcpu"] = first_vcpu
+        config["n_vm"] = len(specs)
+        config["n_lock"] = first_lock
+        for family in ("scheduler", "guard", "response"):
+            parameters = getattr(configuration, family)
+            config[family] = list(kinds(family)).index(parameters.kind)
+            config[f"{family}_parameters"] = self._parameters(parameters)
+        config["vms"] = vms.ctypes.data
+        config["context_switch"] = self._distribution(host.context_switch)
+        config["vm_exit"] = self._distribution(host.vm_exit)
+        config["threshold"] = self._distribution(threshold) if threshold is not None else 0
+        config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
+        config["window_start"] = configuration.warmup_ns
+        config["window_end"] = configuration.warmup_ns + configuration.duration_ns
+        self.n_tile = -(-host.pcpus // state.TILE)
+        self.n_lock = first_lock
+        self.n_vcpu = first_vcpu
+        self.n_vm = len(specs)
+        self.n_pcpu = host.pcpus
+        self.needs_choice = bool(vms["has_choice"].any())
+        self.is_unfair = bool((vms["lock_word"] & state.WORD_UNFAIR).any())
+
+    @property
+    def address(self) -> int:
+        """Address of the configuration's record."""
+        return int(self.record.ctypes.data)
+
+    def _vm(self, spec: VmSpec, wakeup: Distribution | None, drawn_threshold: bool) -> Any:
+        from sys import modules
+
+        policy = modules[type(spec.lock).__module__]
+        vm = np.zeros(1, state.VM_CONFIG)[0]
+        n_lock = spec.lock.count
+        vm["n_vcpu"] = spec.vcpus
+        vm["n_lock"] = n_lock
+        vm["lock_kind"] = list(kinds("lock")).index(spec.lock.kind)
+        for name in ("user", "kernel", "hold", "handover", "halt_time"):
+            vm[name] = self._distribution(getattr(spec, name))
+        vm["has_kernel"] = not spec.kernel.is_zero
+        vm["has_handover"] = not spec.handover.is_zero
+        vm["handover_grows"] = policy.HANDOVER_GROWS
+        vm["has_halt"] = spec.halt_probability > 0
+        vm["halt_below"] = round(spec.halt_probability * 2**32)
+        vm["has_choice"] = vm["has_kernel"] or vm["has_halt"] or n_lock > 1
+        weights = np.array(spec.lock.weights or (1.0,) * n_lock)
+        bounds = np.round(2.0**32 * np.cumsum(weights) / weights.sum()).astype(np.int64)
+        bounds[-1] = 2**32
+        self._alive.append(bounds)
+        vm["lock_bounds"] = bounds.ctypes.data
+        scalar = state.WORD_SCALAR if vm["has_handover"] or drawn_threshold else 0
+        vm["lock_word"] = policy.LOCK_WORD | scalar
+        own_wakeup = getattr(spec.lock, "wakeup", wakeup)
+        vm["wakeup"] = self._distribution(own_wakeup) if own_wakeup is not None else 0
+        vm["weight"] = spec.weight
+        return vm
+
+    def _parameters(self, parameters: PolicyParameters) -> int:
+        record = np.zeros(1, record_type(type(parameters)))
+        for name in type(parameters).model_fields:
+            value = getattr(parameters, name)
+            if isinstance(value, Distribution):
+                number = self._distribution(value)
+            elif isinstance(value, tuple):
+                array = np.array(value, dtype=np.float64)
+                self._alive.append(array)
+                number = int(array.ctypes.data)
+            elif name == "phase":
+                number = {"random": RANDOM_PHASE, "aligned": ALIGNED_PHASE}[value]
+            elif isinstance(value, str):
+                number = words_of(type(parameters), name).index(value)
+            else:
+                number = int(value)
+            record[name] = number
+        self._alive.append(record)
+        return int(record.ctypes.data)
+
+    def _distribution(self, distribution: Distribution) -> int:
+        address = self._distributions.get(distribution)
+        if address is None:
+            record = np.zeros(1, state.DISTRIBUTION)
+            if isinstance(distribution, Constant):
+                record["kind"], record["value"] = state.CONSTANT, distribution.value_ns
+            elif isinstance(distribution, Exponential):
+                record["kind"], record["mean"] = state.EXPONENTIAL, distribution.mean_ns
+            else:
+                table = segments(distribution)
+                self._alive.append(table)
+                record["kind"], record["segments"] = state.TABLE, table.ctypes.data
+            self._alive.append(record)
+            address = self._distributions[distribution] = int(record.ctypes.data)
+        return address

@@ -1,0 +1,249 @@
+"""How Python functions become machine code: one place for options, laziness and the cache.
+
+Importing this module costs nothing: Numba is loaded when the first kernel is called. So the files that hold
+device functions (the policies among them) can be imported by light commands such as ``fastlhp check``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastlhp.engine.linking import flat
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+#: No ``fastmath``: with it the last bit of a result would depend on the CPU.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+#: Device functions are called by kernels only: no wrappers for Python or C callers.
+DEVICE_OPTIONS: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class DeviceFunction:
+    """A function that runs inside kernels; compiled when a kernel first calls it.
+
+    Numba sees it as the compiled function (see `_teach_numba`), Python as the plain one.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self._dispatcher: Any = None
+
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher, made at the first call."""
+        if self._dispatcher is None:
+            self._dispatcher = compile_device(self.function)
+        return self._dispatcher
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+def compile_device(function: Callable[..., Any]) -> Any:
+    """Numba dispatcher of a device function.
+
+    Numba compiles a function anew for each constant that it is called with (``get(host, KEY, p)``); that multiplies
+    the time to compile and gains nothing, since LLVM inlines small functions anyway. So constants are typed as
+    what they are constants of.
+    """
+    numba = _teach_numba()
+    dispatcher = numba.njit(**DEVICE_OPTIONS)(function)
+    get_call_template = dispatcher.get_call_template
+
+    def without_literals(arguments: Any, keywords: Any) -> Any:
+        return get_call_template(tuple(numba.types.unliteral(argument) for argument in arguments), keywords)
+
+    dispatcher.get_call_template = without_literals
+    return dispatcher
+
+
+def device(function: Callable[..., Any]) -> DeviceFunction:
+    """Mark a function for use inside kernels."""
+    return DeviceFunction(function)
+
+
+class RecordView(DeviceFunction):
+    """``view(address, i)``: the i-th record of type ``dtype`` of the array that starts at ``address``.
+
+    Scalar code of a lane passes single addresses around instead of dozens of arrays: calls stay cheap and
+    fields keep their names. Reading or writing a field of the view is one machine instruction.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        def view(address: int, index: int) -> Any:
+            raise TypeError("record views exist in compiled code only")
+
+        super().__init__(view)
+        self.dtype = dtype
+
+    def dispatcher(self) -> Any:
+        """The compiled accessor."""
+        if self._dispatcher is None:
+            numba = _teach_numba()
+            record = numba.from_dtype(self.dtype)
+            size = self.dtype.itemsize
+
+            def cast(typing_context: Any, address: Any, index: Any) -> Any:
+                signature = record(numba.types.int64, numba.types.int64)
+
+                def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                    base, position = arguments
+                    at = builder.add(base, builder.mul(position, position.type(size)))
+                    return builder.inttoptr(at, context.get_value_type(record))
+
+                return signature, generate
+
+            intrinsic = numba.extending.intrinsic(cast)
+
+            def view(address: int, index: int) -> Any:
+                return intrinsic(address, index)
+
+            self._dispatcher = compile_device(view)
+        return self._dispatcher
+
+
+class ArrayView(DeviceFunction):
+    """``view(address, n)``: the ``n`` values of type ``dtype`` that start at ``address``, as an array.
+
+    For loops over a buffer: LLVM vectorises these, but not accesses through a `RecordView`, whose pointer is
+    made anew for each element.
+    """
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        def view(address: int, n: int) -> Any:
+            raise TypeError("array views exist in compiled code only")
+
+        super().__init__(view)
+        self.dtype = dtype
+
+    def dispatcher(self) -> Any:
+        """The compiled accessor."""
+        if self._dispatcher is None:
+            numba = _teach_numba()
+            dtype = self.dtype
+            carray = numba.carray
+
+            def cast(typing_context: Any, address: Any) -> Any:
+                signature = numba.types.voidptr(numba.types.int64)
+
+                def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                    return builder.inttoptr(arguments[0], context.get_value_type(numba.types.voidptr))
+
+                return signature, generate
+
+            intrinsic = numba.extending.intrinsic(cast)
+
+            def view(address: int, n: int) -> Any:
+                return carray(intrinsic(address), (n,), dtype)
+
+            self._dispatcher = compile_device(view)
+        return self._dispatcher
+
+
+class Kernel:
+    """A function called from Python, compiled once and kept in the cache on disk."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self._dispatcher: Any = None
+
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher with its cache attached."""
+        if self._dispatcher is None:
+            numba = _teach_numba()
+            dispatcher = numba.njit(**OPTIONS)(self.function)
+            directory = cache_directory()
+            if directory is not None:
+                # Numba reads its cache directory when the cache is attached. Its own key covers this file
+                # only, so the directory's name carries a hash of all sources that end up in the kernel.
+                previous = numba.core.config.CACHE_DIR
+                numba.core.config.CACHE_DIR = str(directory)
+                try:
+                    dispatcher.enable_caching()
+                finally:
+                    numba.core.config.CACHE_DIR = previous
+            self._dispatcher = dispatcher
+        return self._dispatcher
+
+    def __call__(self, *arguments: Any) -> Any:
+        dispatcher = self.dispatcher()
+        if not dispatcher.signatures:
+            with flat(self.function.__qualname__):
+                return dispatcher(*arguments)
+        return dispatcher(*arguments)
+
+
+def kernel(function: Callable[..., Any]) -> Kernel:
+    """Mark a function as an entry from Python into compiled code."""
+    return Kernel(function)
+
+
+def sources_hash(extra: Iterable[Path] = ()) -> str:
+    """Hash of every source file that can end up in a kernel (and of ``extra`` ones)."""
+    digest = hashlib.sha256()
+    files = sorted(path for part in ("engine", "policies") for path in (PACKAGE / part).rglob("*.py"))
+    for path in [*files, *extra]:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_directory() -> Path | None:
+    """First writable place for compiled kernels; None if there is none (then each process compiles).
+
+    Tried in order: ``$FASTLHP_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache directory, the directory
+    for temporary files.
+    """
+    places: list[Path] = []
+    for variable in ("FASTLHP_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if os.environ.get(variable):
+            places.append(Path(os.environ[variable]))
+    places.append(user_cache_directory())
+    places.append(Path(tempfile.gettempdir()) / f"fastlhp-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+    name = f"kernels-{sources_hash()}"
+    for place in places:
+        try:
+            (place / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place / name):
+                return place / name
+        except OSError:
+            continue
+    return None
+
+
+def user_cache_directory() -> Path:
+    """The user's cache directory for this package."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "fastlhp"
+    except RuntimeError:  # no home directory at all
+        return Path(tempfile.gettempdir()) / "fastlhp"
+
+
+_taught = False
+
+
+def _teach_numba() -> Any:
+    """Import Numba and tell it what a `DeviceFunction` in a kernel's globals stands for."""
+    global _taught
+    import numba
+    import numba.extending
+
+    if not _taught:
+
+        @numba.extending.typeof_impl.register(DeviceFunction)
+        def typeof_device(value: DeviceFunction, context: Any) -> Any:
+            return numba.types.Dispatcher(value.dispatcher())
+
+        _taught = True
+    return numba

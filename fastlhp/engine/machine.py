@@ -1,0 +1,700 @@
+"""Steps of the scalar half that policies build on: rows, accounts, vCPUs leaving and taking pCPUs.
+
+Every function works on one lane, given as its `HOST` record. Times ``t`` are absolute ns. Nothing here calls a
+policy, so that policies may call everything here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlhp.engine.draws import duration, fill_cycles, words
+from fastlhp.engine.jit import device
+from fastlhp.engine.state import (
+    ATTEMPT,
+    DRAWS_PER_VCPU,
+    EXIT,
+    EXITING,
+    EXTENDED,
+    FOREVER,
+    GRANT,
+    HANDOVER,
+    HANDOVER_DRAW,
+    HOLD,
+    HOLDING,
+    IDLE,
+    KERNEL,
+    KEY,
+    LANES,
+    LOCK0,
+    MISC_HALT,
+    NEVER,
+    NOT_EXTENDED,
+    NO_KEY,
+    POSITION,
+    READY,
+    RUNNING,
+    SEE_RECORD,
+    SLOTS,
+    SWITCHING,
+    THRESHOLD_DRAW,
+    TICKETS,
+    TILE,
+    TILE_SIZE,
+    TRAP,
+    TRAP_EXTENDED_HOLD,
+    TRAP_HANDOVER,
+    TRAP_NONE,
+    UNTIL,
+    USER,
+    WAITING,
+    WAKEUP,
+    WORD_TRAP_RELEASE,
+    WORD_UNFAIR,
+    config_at,
+    distribution_at,
+    int32_at,
+    int32_array,
+    int64_at,
+    lock_at,
+    pcpu_at,
+    vcpu_at,
+    vm_at,
+    vm_config_at,
+)
+from fastlhp.results.counters import N_BINS
+
+_USER, _KERNEL, _HOLD, _MISC = 0, SLOTS, 2 * SLOTS, 3 * SLOTS
+
+
+# Rows
+
+
+@device
+def get(host, field, p):
+    """Value of a field of pCPU p's row."""
+    at = (p >> 2) * TILE_SIZE + field * (TILE * LANES) + (p & 3) * LANES
+    return np.int64(int32_at(host.rows, at).value)
+
+
+@device
+def put(host, field, p, value):
+    """Set a field of pCPU p's row."""
+    at = (p >> 2) * TILE_SIZE + field * (TILE * LANES) + (p & 3) * LANES
+    int32_at(host.rows, at).value = np.int32(value)
+
+
+@device
+def put_until(host, p, t):
+    """Set the end of the phase of row p to an absolute time."""
+    if t >= FOREVER:
+        put(host, UNTIL, p, NEVER)
+    else:
+        put(host, UNTIL, p, t - host.base_ns)
+
+
+@device
+def get_until(host, p):
+    """End of the phase of row p, absolute; FOREVER if it has none."""
+    until = get(host, UNTIL, p)
+    return FOREVER if until == NEVER else host.base_ns + until
+
+
+@device
+def get_word(host, g):
+    """Lock word of lock g."""
+    return np.int64(int32_at(host.locks, g * LANES).value)
+
+
+@device
+def put_word(host, g, word):
+    """Set the lock word of lock g."""
+    int32_at(host.locks, g * LANES).value = np.int32(word)
+
+
+@device
+def drawn(host, v, kind, slot):
+    """Entry of a vCPU's buffer of draws."""
+    return np.int64(int32_at(host.draws, v * DRAWS_PER_VCPU + kind + slot).value)
+
+
+@device
+def phase_of(host, p):
+    """Guest phase of the vCPU that runs on p: USER, KERNEL, HOLDING, WAITING or HANDOVER."""
+    phase = (get(host, POSITION, p) // SLOTS) & 3
+    if phase != TRAP:
+        return phase
+    if get(host, KEY, p) >= 0:
+        return np.int64(WAITING)
+    if pcpu_at(host.pcpus, p).trap == TRAP_HANDOVER:
+        return np.int64(HANDOVER)
+    return np.int64(HOLDING)
+
+
+@device
+def lock_of(host, v, slot):
+    """The lock that a vCPU takes in the cycle in ``slot``."""
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
+    return vm_config.first_lock + (drawn(host, v, _MISC, slot) & (MISC_HALT - 1))
+
+
+# Draws of the hypervisor
+
+
+@device
+def draw_ns(host, distribution, vcpu, purpose, n):
+    """The n-th duration of a vCPU for a purpose."""
+    w0, _ = words(host, vcpu.vm, vcpu.index, purpose, n)
+    return duration(distribution, w0)
+
+
+@device
+def is_constant(distribution):
+    """Whether nothing is drawn for a distribution."""
+    return distribution_at(distribution, 0).kind == 0
+
+
+@device
+def draw_exit(host, v):
+    """Length of the vCPU's next exit."""
+    exits = config_at(host.config, 0).vm_exit
+    if is_constant(exits):
+        return distribution_at(exits, 0).value
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.n_exit += 1
+    return draw_ns(host, exits, vcpu, EXIT, vcpu.n_exit - 1)
+
+
+@device
+def draw_threshold(host, v, t):
+    """When a spin that starts at t reaches its threshold; FOREVER without a response."""
+    threshold = config_at(host.config, 0).threshold
+    if threshold == 0:
+        return np.int64(FOREVER)
+    if is_constant(threshold):
+        return t + distribution_at(threshold, 0).value
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.n_threshold += 1
+    return t + draw_ns(host, threshold, vcpu, THRESHOLD_DRAW, vcpu.n_threshold - 1)
+
+
+@device
+def draw_handover(host, v, rivals):
+    """Handover time of vCPU v, which is granted a lock while ``rivals`` others spin on it."""
+    vcpu = vcpu_at(host.vcpus, v)
+    vm_config = vm_config_at(host.config_vms, vcpu.vm)
+    if is_constant(vm_config.handover):
+        length = distribution_at(vm_config.handover, 0).value
+    else:
+        vcpu.n_handover += 1
+        length = draw_ns(host, vm_config.handover, vcpu, HANDOVER_DRAW, vcpu.n_handover - 1)
+    if vm_config.handover_grows != 0:
+        length = length * (rivals + 2) // 2
+    return length
+
+
+# Accounts
+
+
+@device
+def settle(host, t):
+    """Integrate idle time, fragmentation and priority inversion up to t, before something changes."""
+    dt = t - host.settled_until
+    if dt > 0:
+        host.settled_until = t
+        idle = host.n_idle * dt
+        host.idle_ns += idle
+        if host.n_ready > 0:
+            host.fragmentation_ns += idle
+            if config_at(host.config, 0).weighted != 0:
+                _settle_inversion(host, dt)
+
+
+@device
+def _settle_inversion(host, dt):
+    """Book priority inversion of ``dt`` to the VMs of the queued vCPUs that suffer it."""
+    lightest = np.inf
+    for p in range(host.n_pcpu):
+        u = pcpu_at(host.pcpus, p).vcpu
+        if u >= 0:
+            lightest = min(lightest, vm_config_at(host.config_vms, vcpu_at(host.vcpus, u).vm).weight)
+    for v in range(host.n_vcpu):
+        vcpu = vcpu_at(host.vcpus, v)
+        if vcpu.state == READY:
+            occupant = lightest
+            if vcpu.home >= 0:
+                u = pcpu_at(host.pcpus, vcpu.home).vcpu
+                occupant = np.inf
+                if u >= 0:
+                    occupant = vm_config_at(host.config_vms, vcpu_at(host.vcpus, u).vm).weight
+            if occupant < vm_config_at(host.config_vms, vcpu.vm).weight:
+                vm_at(host.vms, vcpu.vm).priority_inversion_ns += dt
+
+
+@device
+def book(host, v, t):
+    """Book the time that a vCPU spent in its state up to t."""
+    vcpu = vcpu_at(host.vcpus, v)
+    vm = vm_at(host.vms, vcpu.vm)
+    dt = t - vcpu.since
+    vcpu.since = t
+    if vcpu.state == RUNNING:
+        vm.spin_ns += dt
+    elif vcpu.state == READY:
+        vm.ready_ns += dt
+    elif vcpu.state == EXITING:
+        vm.exit_ns += dt
+    elif vcpu.state == SWITCHING:
+        vm.switch_ns += dt
+        vm.ready_ns += dt
+    else:
+        vm.halted_ns += dt
+
+
+@device
+def set_state(host, v, state, t):
+    """Move a vCPU to another state."""
+    vcpu = vcpu_at(host.vcpus, v)
+    settle(host, t)
+    book(host, v, t)
+    host.n_ready += np.int64(state == READY) - np.int64(vcpu.state == READY)
+    vcpu.state = state
+
+
+@device
+def histogram_bin(x):
+    """Bin of a time in ns: 16 to an octave from 1 ns; the exponent and first four bits of the mantissa say which."""
+    bits = np.float64(max(x, 1)).view(np.int64)
+    return min((bits >> 48) - (1023 << 4), np.int64(N_BINS - 1))
+
+
+@device
+def book_wait(host, v, wait):
+    """Book a contended acquisition that waited for ``wait`` ns."""
+    vm = vm_at(host.vms, vcpu_at(host.vcpus, v).vm)
+    vm.contended_acquisitions += 1
+    vm.wait_ns += wait
+    vm.wait_max_ns = max(vm.wait_max_ns, wait)
+    if host.measuring != 0:
+        int64_at(host.histogram, histogram_bin(wait)).value += 1
+
+
+@device
+def attempt_of(host, p):
+    """When the waiter on p made its attempt."""
+    attempt = get(host, ATTEMPT, p)
+    if attempt == SEE_RECORD:
+        return vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt
+    return host.base_ns + attempt
+
+
+@device
+def settle_spinner(host, p, t):
+    """Book the spinning of the waiter on p up to t to its cause, if that is not contention."""
+    lock = lock_at(host.lock_records, get(host, KEY, p) // TICKETS)
+    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
+    if lock.off_owner >= 0:
+        spun = t - max(vcpu.spin_since, attempt_of(host, p))
+        vm = vm_at(host.vms, vcpu.vm)
+        if lock.off_holding != 0:
+            vm.spin_lhp_ns += spun
+        else:
+            vm.spin_lwp_ns += spun
+    vcpu.spin_since = t
+
+
+@device
+def settle_lock(host, g, t):
+    """`settle_spinner` for all running waiters of lock g."""
+    for p in range(host.n_pcpu):
+        key = get(host, KEY, p)
+        if key >= 0 and key // TICKETS == g:
+            settle_spinner(host, p, t)
+
+
+@device
+def owner_leaves(host, g, v, holding, t):
+    """The owner of lock g is off CPU from t on."""
+    settle_lock(host, g, t)
+    lock = lock_at(host.lock_records, g)
+    lock.off_owner = v
+    lock.off_holding = holding
+
+
+@device
+def owner_returns(host, g, t):
+    """The owner of lock g runs again."""
+    settle_lock(host, g, t)
+    lock_at(host.lock_records, g).off_owner = -1
+
+
+@device
+def rivals_of(host, g):
+    """Number of running waiters of lock g that have not been granted it."""
+    n = 0
+    for p in range(host.n_pcpu):
+        key = get(host, KEY, p)
+        n += np.int64(key >= 0 and key // TICKETS == g)
+    return n
+
+
+# Guests
+
+
+@device
+def start_hold(host, p, t):
+    """The vCPU on p starts HOLDING."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    slot = get(host, POSITION, p) % SLOTS
+    put(host, POSITION, p, v * DRAWS_PER_VCPU + HOLDING * SLOTS + slot)
+    put(host, KEY, p, NO_KEY)
+    put_until(host, p, t + drawn(host, v, _HOLD, slot))
+    pcpu_at(host.pcpus, p).trap = TRAP_NONE
+
+
+@device
+def start_waiting(host, p, key, t):
+    """The attempt of the vCPU on p failed: it spins."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    slot = get(host, POSITION, p) % SLOTS
+    put(host, POSITION, p, v * DRAWS_PER_VCPU + TRAP * SLOTS + slot)
+    put(host, KEY, p, key)
+    put(host, HOLD, p, drawn(host, v, _HOLD, slot))
+    put(host, ATTEMPT, p, t - host.base_ns)
+    put_until(host, p, draw_threshold(host, v, t))
+
+
+@device
+def start_handover(host, p, length, t):
+    """The vCPU on p was granted a lock and waits through the handover."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    slot = get(host, POSITION, p) % SLOTS
+    put(host, POSITION, p, v * DRAWS_PER_VCPU + TRAP * SLOTS + slot)
+    put(host, KEY, p, NO_KEY)
+    put_until(host, p, t + length)
+    pcpu_at(host.pcpus, p).trap = TRAP_HANDOVER
+
+
+@device
+def end_wait(host, p, t):
+    """The wait of the vCPU on p is over: book it and start HOLDING."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    book_wait(host, v, t - attempt_of(host, p))
+    start_hold(host, p, t)
+
+
+@device
+def grant_running(host, p, g, t):
+    """Grant lock g to the waiter that runs on p."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    if vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).has_handover != 0:
+        start_handover(host, p, draw_handover(host, v, rivals_of(host, g) - 1), t)
+    else:
+        end_wait(host, p, t)
+
+
+@device
+def schedule_wake(host, v, t):
+    """Let a vCPU become runnable at t."""
+    vcpu_at(host.vcpus, v).wake_at = t
+    host.next_wake = min(host.next_wake, t)
+
+
+@device
+def block(host, v):
+    """Mark a waiter as blocked until it is kicked."""
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.blocked = 1
+    g = vcpu.key // TICKETS
+    lock_at(host.lock_records, g).n_blocked += 1
+    word = get_word(host, g)
+    if word & WORD_UNFAIR != 0:
+        put_word(host, g, word | WORD_TRAP_RELEASE)
+
+
+@device
+def kick(host, v, t):
+    """Wake a blocked waiter."""
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.blocked = 0
+    g = vcpu.key // TICKETS
+    lock = lock_at(host.lock_records, g)
+    lock.n_blocked -= 1
+    if lock.n_blocked == 0:
+        put_word(host, g, get_word(host, g) & ~WORD_TRAP_RELEASE)
+    wakeup = vm_config_at(host.config_vms, vcpu.vm).wakeup
+    if is_constant(wakeup):
+        latency = distribution_at(wakeup, 0).value
+    else:
+        vcpu.n_wakeup += 1
+        latency = draw_ns(host, wakeup, vcpu, WAKEUP, vcpu.n_wakeup - 1)
+    schedule_wake(host, v, t + latency)
+
+
+@device
+def random_rival(host, g):
+    """pCPU of one of the running waiters of lock g, uniformly at random; -1 if there is none."""
+    n = rivals_of(host, g)
+    if n == 0:
+        return np.int64(-1)
+    chosen = np.int64(0)
+    if n > 1:
+        lock = lock_at(host.lock_records, g)
+        first = vm_config_at(host.config_vms, lock.vm).first_lock
+        w0, _ = words(host, lock.vm, g - first, GRANT, lock.n_grant)
+        lock.n_grant += 1
+        chosen = (w0 * n) >> 32
+    for p in range(host.n_pcpu):
+        key = get(host, KEY, p)
+        if key >= 0 and key // TICKETS == g:
+            if chosen == 0:
+                return np.int64(p)
+            chosen -= 1
+    return np.int64(-1)
+
+
+@device
+def grant_off_cpu(host, g, t):
+    """FIFO lock g is granted to its next waiter, which is off CPU; returns that vCPU."""
+    key = g * TICKETS + get_word(host, g) % TICKETS
+    vm_index = lock_at(host.lock_records, g).vm
+    vm_config = vm_config_at(host.config_vms, vm_index)
+    vm_at(host.vms, vm_index).lwp_grants += 1
+    for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
+        vcpu = vcpu_at(host.vcpus, v)
+        if vcpu.state != RUNNING and vcpu.phase == WAITING and vcpu.key == key:
+            if vm_config.has_handover != 0:
+                vcpu.handover = draw_handover(host, v, rivals_of(host, g))
+            owner_leaves(host, g, v, 0, t)
+            return np.int64(v)
+    return np.int64(-1)
+
+
+@device
+def is_granted(host, v):
+    """Whether an off-CPU waiter of a FIFO lock has been granted it."""
+    return lock_at(host.lock_records, vcpu_at(host.vcpus, v).key // TICKETS).off_owner == v
+
+
+@device
+def owns_lock(host, v):
+    """Whether an off-CPU vCPU holds a lock or has been granted one."""
+    vcpu = vcpu_at(host.vcpus, v)
+    if vcpu.phase == HOLDING or vcpu.phase == HANDOVER:
+        return True
+    return vcpu.phase == WAITING and lock_at(host.lock_records, vcpu.key // TICKETS).off_owner == v
+
+
+@device
+def next_cycle(host, p, t):
+    """The vCPU on p leaves HOLDING for USER of its next cycle; refills its buffer if that is due."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    slot = get(host, POSITION, p) % SLOTS + 1
+    put(host, POSITION, p, v * DRAWS_PER_VCPU + USER * SLOTS + slot)
+    put_until(host, p, t + drawn(host, v, _USER, slot))
+    pcpu_at(host.pcpus, p).trap = TRAP_NONE
+    if slot == SLOTS - 1:
+        refill(host, p)
+
+
+@device
+def refill(host, p):
+    """The vCPU on p is in USER of its buffer's last cycle: make that the first and draw the others."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    buffer = int32_array(host.draws + 4 * v * DRAWS_PER_VCPU, DRAWS_PER_VCPU)
+    user, hold, zeros = np.int64(0), np.int64(0), np.int64(0)
+    for i in range(SLOTS - 1):
+        user += buffer[_USER + i]
+        hold += buffer[_HOLD + i]
+        zeros += np.int64(buffer[_USER + i] == 0) + np.int64(buffer[_HOLD + i] == 0)
+    vcpu.user_ns += user
+    vcpu.hold_ns += hold
+    if vm_config_at(host.config_vms, vcpu.vm).has_kernel != 0:
+        for i in range(SLOTS - 1):
+            vcpu.kernel_ns += buffer[_KERNEL + i]
+            zeros += np.int64(buffer[_KERNEL + i] == 0)
+    vcpu.zero_phases += zeros
+    for kind in range(4):
+        buffer[kind * SLOTS] = buffer[kind * SLOTS + SLOTS - 1]
+    vcpu.first_cycle += SLOTS - 1
+    fill_cycles(host, v, 1)
+    put(host, POSITION, p, get(host, POSITION, p) - (SLOTS - 1))
+
+
+# Taking and leaving a pCPU
+
+
+@device
+def take_off(host, p, state, t):
+    """Move the guest that runs on p from its row to its record."""
+    pcpu = pcpu_at(host.pcpus, p)
+    v = pcpu.vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    phase = phase_of(host, p)
+    vcpu.phase = phase
+    vcpu.slot = get(host, POSITION, p) % SLOTS
+    if phase == WAITING:
+        settle_spinner(host, p, t)
+        vcpu.attempt = attempt_of(host, p)
+        vcpu.key = get(host, KEY, p)
+    else:
+        vcpu.residual = get_until(host, p) - t
+        if phase == HANDOVER:
+            vcpu.attempt = attempt_of(host, p)
+    put(host, UNTIL, p, NEVER)
+    put(host, KEY, p, NO_KEY)
+    pcpu.trap = TRAP_NONE
+    set_state(host, v, state, t)
+    if phase == HOLDING or phase == HANDOVER:
+        owner_leaves(host, lock_of(host, v, vcpu.slot), v, np.int64(phase == HOLDING), t)
+
+
+@device
+def put_on(host, p, t):
+    """Move the guest of p's vCPU from its record to the row: it runs. A waiter spins (see `resume_wait`)."""
+    pcpu = pcpu_at(host.pcpus, p)
+    v = pcpu.vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    set_state(host, v, RUNNING, t)
+    pcpu.mode = RUNNING
+    vm_config = vm_config_at(host.config_vms, vcpu.vm)
+    put(host, LOCK0, p, vm_config.first_lock)
+    phase = vcpu.phase
+    if phase == WAITING or phase == HANDOVER:
+        put(host, POSITION, p, v * DRAWS_PER_VCPU + TRAP * SLOTS + vcpu.slot)
+        put(host, ATTEMPT, p, SEE_RECORD)
+    else:
+        put(host, POSITION, p, v * DRAWS_PER_VCPU + phase * SLOTS + vcpu.slot)
+    if phase == WAITING:
+        put(host, KEY, p, vcpu.key)
+        put(host, HOLD, p, drawn(host, v, _HOLD, vcpu.slot))
+        vcpu.spin_since = t
+    else:
+        put(host, KEY, p, NO_KEY)
+        put_until(host, p, t + vcpu.residual)
+        if phase == HANDOVER:
+            pcpu.trap = TRAP_HANDOVER
+        if phase == HOLDING or phase == HANDOVER:
+            owner_returns(host, lock_of(host, v, vcpu.slot), t)
+    if vcpu.off_since >= 0:
+        spell = t - vcpu.off_since
+        vcpu.off_since = -1
+        vm = vm_at(host.vms, vcpu.vm)
+        vm.holder_off_ns += spell
+        vm.holder_off_spells += 1
+        vm.holder_off_max_ns = max(vm.holder_off_max_ns, spell)
+        if host.measuring != 0:
+            int64_at(host.histogram, N_BINS + histogram_bin(spell)).value += 1
+
+
+@device
+def start_handover_or_hold(host, p, g, t):
+    """The waiter that starts to run on p has been granted FIFO lock g while it was off CPU."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    vcpu = vcpu_at(host.vcpus, v)
+    put(host, KEY, p, NO_KEY)
+    owner_returns(host, g, t)
+    if vcpu.handover >= 0:
+        start_handover(host, p, vcpu.handover, t)
+        vcpu.handover = -1
+    else:
+        end_wait(host, p, t)
+
+
+@device
+def begin_exit(host, p, action, t):
+    """The vCPU on p exits to the hypervisor. True if that takes time; else the caller goes on at once."""
+    pcpu = pcpu_at(host.pcpus, p)
+    length = draw_exit(host, pcpu.vcpu)
+    if length == 0:
+        return False
+    if pcpu.mode == RUNNING:
+        take_off(host, p, EXITING, t)
+    pcpu.mode = EXITING
+    pcpu.action = action
+    pcpu.timer = t + length
+    return True
+
+
+@device
+def leave(host, p, state, t):
+    """The vCPU on p gives up its pCPU, which is idle until somebody is dispatched."""
+    pcpu = pcpu_at(host.pcpus, p)
+    if pcpu.mode == RUNNING:
+        take_off(host, p, state, t)
+    else:
+        set_state(host, pcpu.vcpu, state, t)
+    pcpu.vcpu = -1
+    pcpu.mode = IDLE
+    pcpu.timer = FOREVER
+    pcpu.extended = NOT_EXTENDED
+    host.n_idle += 1
+
+
+@device
+def count_preemption(host, p, t):
+    """The pCPU p is about to be taken from its running vCPU against its will."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
+    vm = vm_at(host.vms, vcpu.vm)
+    phase = phase_of(host, p)
+    vm.preemptions += 1
+    if phase == HOLDING:
+        vm.lhp_events += 1
+        cycle = vcpu.first_cycle + get(host, POSITION, p) % SLOTS
+        if vcpu.lhp_cycle != cycle:
+            vcpu.lhp_cycle = cycle
+            vm.lhp_acquisitions += 1
+        vcpu.off_since = t
+        if pcpu.extended == EXTENDED:
+            vm.extensions_expired += 1
+    elif phase == WAITING or phase == HANDOVER:
+        vm.lwp_events += 1
+    vcpu.rest_ns = 0
+
+
+@device
+def consumed(host, v, t):
+    """What a vCPU has had by t since the start: user, kernel, hold ns, acquisitions, ended phases that took time."""
+    vcpu = vcpu_at(host.vcpus, v)
+    has_kernel = vm_config_at(host.config_vms, vcpu.vm).has_kernel
+    phase, slot, residual = vcpu.phase, vcpu.slot, vcpu.residual
+    if vcpu.state == RUNNING:
+        p = running_on(host, v)
+        phase = phase_of(host, p)
+        slot = get(host, POSITION, p) % SLOTS
+        residual = get_until(host, p) - t
+    cycles = vcpu.first_cycle + slot
+    user, kernel, hold = vcpu.user_ns, vcpu.kernel_ns, vcpu.hold_ns
+    phases = (2 + has_kernel) * cycles - vcpu.zero_phases
+    for i in range(slot):
+        user += drawn(host, v, _USER, i)
+        hold += drawn(host, v, _HOLD, i)
+        phases -= np.int64(drawn(host, v, _USER, i) == 0) + np.int64(drawn(host, v, _HOLD, i) == 0)
+        if has_kernel != 0:
+            kernel += drawn(host, v, _KERNEL, i)
+            phases -= np.int64(drawn(host, v, _KERNEL, i) == 0)
+    user += drawn(host, v, _USER, slot)
+    if phase == USER:
+        user -= residual
+    else:
+        phases += np.int64(drawn(host, v, _USER, slot) != 0)
+        if has_kernel != 0:
+            kernel += drawn(host, v, _KERNEL, slot)
+            if phase == KERNEL:
+                kernel -= residual
+            else:
+                phases += np.int64(drawn(host, v, _KERNEL, slot) != 0)
+        if phase == HOLDING:
+            hold += drawn(host, v, _HOLD, slot) - residual
+    return user, kernel, hold, cycles + np.int64(phase == HOLDING), phases
+
+
+@device
+def running_on(host, v):
+    """The pCPU on which a running vCPU runs."""
+    for p in range(host.n_pcpu):
+        if pcpu_at(host.pcpus, p).vcpu == v:
+            return np.int64(p)
+    return np.int64(-1)

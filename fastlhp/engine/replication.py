@@ -1,0 +1,141 @@
+"""The start of a replication in a lane."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlhp.engine.accounts import clear_vm
+from fastlhp.engine.control import set_deadline
+from fastlhp.engine.draws import start_draws
+from fastlhp.engine.hooks import Hook
+from fastlhp.engine.jit import device
+from fastlhp.engine.machine import drawn, is_constant, put, put_word
+from fastlhp.engine.state import (
+    ACTIVE,
+    ATTEMPT,
+    FOREVER,
+    HOLD,
+    IDLE,
+    KEY,
+    LANES,
+    LOCK0,
+    NEVER,
+    NO_KEY,
+    POSITION,
+    READY,
+    THRESHOLD,
+    UNTIL,
+    USER,
+    VCPU,
+    config_at,
+    distribution_at,
+    int32_at,
+    int64_array,
+    item_at,
+    lock_at,
+    pcpu_at,
+    queue_at,
+    vcpu_at,
+    vm_config_at,
+)
+
+start = Hook("scheduler", "start")
+_VCPU_WORDS = VCPU.itemsize // 8
+
+
+@device
+def start_replication(host, item_address):
+    """Set a lane to time 0 of a replication and let the scheduler place the vCPUs."""
+    item = item_at(item_address, 0)
+    config = config_at(item.config, 0)
+    host.item = item_address
+    host.config = item.config
+    host.config_vms = config.vms
+    host.replication = item.replication
+    host.histogram = item.histogram
+    host.n_pcpu = config.n_pcpu
+    host.n_vcpu = config.n_vcpu
+    host.n_vm = config.n_vm
+    host.n_lock = config.n_lock
+    host.base_ns = 0
+    host.measuring = np.int64(config.window_start == 0)
+    host.edge = config.window_end if config.window_start == 0 else config.window_start
+    host.n_idle = config.n_pcpu
+    host.n_ready = config.n_vcpu
+    host.settled_until = 0
+    host.fragmentation_ns = 0
+    host.idle_ns = 0
+    host.next_wake = FOREVER
+    host.n_switches = 0
+    host.slot = 0
+    host.slot_end = FOREVER
+    host.n_slot = 0
+    host.n_slot_draw = 0
+    host.error = 0
+    threshold = np.int64(-1)
+    if config.threshold != 0 and is_constant(config.threshold):
+        threshold = distribution_at(config.threshold, 0).value
+    int32_at(host.lanes, THRESHOLD * LANES).value = np.int32(threshold)
+    int32_at(host.lanes, ACTIVE * LANES).value = np.int32(1)
+    for p in range(host.n_row):
+        put(host, UNTIL, p, NEVER)
+        put(host, POSITION, p, 0)
+        put(host, KEY, p, NO_KEY)
+        put(host, HOLD, p, 0)
+        put(host, ATTEMPT, p, 0)
+        put(host, LOCK0, p, 0)
+    for p in range(host.n_pcpu):
+        pcpu = pcpu_at(host.pcpus, p)
+        pcpu.mode = IDLE
+        pcpu.vcpu = -1
+        pcpu.last = -1
+        pcpu.timer = FOREVER
+        pcpu.slice_end = FOREVER
+        pcpu.extension_end = 0
+        pcpu.extended = 0
+        pcpu.trap = 0
+        pcpu.action = 0
+        pcpu.halt_pending = 0
+        pcpu.guard_pending = 0
+        queue = queue_at(host.queues, p)
+        queue.head = -1
+        queue.tail = -1
+        queue.length = 0
+    for m in range(host.n_vm):
+        clear_vm(host, m)
+        _start_vm(host, m)
+    start(config.scheduler, host)
+    set_deadline(host)
+
+
+@device
+def _start_vm(host, m):
+    """Locks and vCPUs of VM m at time 0."""
+    vm_config = vm_config_at(host.config_vms, m)
+    for k in range(vm_config.n_lock):
+        g = vm_config.first_lock + k
+        put_word(host, g, vm_config.lock_word)
+        lock = lock_at(host.lock_records, g)
+        lock.vm = m
+        lock.off_owner = -1
+        lock.off_holding = 0
+        lock.n_grant = 0
+        lock.n_kick = 0
+        lock.n_blocked = 0
+    for j in range(vm_config.n_vcpu):
+        v = vm_config.first_vcpu + j
+        fields = int64_array(host.vcpus + 8 * _VCPU_WORDS * v, _VCPU_WORDS)
+        for i in range(_VCPU_WORDS):
+            fields[i] = 0
+        vcpu = vcpu_at(host.vcpus, v)
+        vcpu.vm = m
+        vcpu.index = j
+        vcpu.home = -1
+        vcpu.state = READY
+        vcpu.phase = USER
+        vcpu.handover = -1
+        vcpu.lhp_cycle = -1
+        vcpu.off_since = -1
+        vcpu.wake_at = FOREVER
+        start_draws(host, v)
+        vcpu.residual = drawn(host, v, 0, 0)

@@ -1,0 +1,108 @@
+"""The host of a study: ``[host]``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
+
+from fastlhp.model.distributions import Distribution, Duration
+from fastlhp.model.units import FREQUENCY_HELP, Clock, UnitError, parse_duration, parse_frequency
+from fastlhp.model.validation import Accepts, Context, Form, refused, written
+
+__all__ = ["MAX_PCPUS", "MAX_VCPUS", "HostForm", "HostSpec", "clock_of"]
+
+MAX_PCPUS = 1024
+MAX_VCPUS = 4096
+PAUSE_DEFAULT = "140cycles"
+_PAUSE_HELP = 'a duration with a unit (ns, us, ms, s or cycles) above 0 and at most 1ms, such as "140cycles"'
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A host, as the engine sees it.
+
+    Attributes
+    ----------
+    pcpus : int
+        Number of physical CPUs.
+    frequency_hz : float
+        Clock frequency, which turns times into cycles.
+    context_switch, vm_exit : Distribution
+        pCPU time lost at a change of vCPU, and at a hypercall or trap.
+    pause_ns : float
+        Length of one iteration of a spin loop, in ns.
+    """
+
+    pcpus: int
+    frequency_hz: float
+    context_switch: Distribution
+    vm_exit: Distribution
+    pause_ns: float
+
+
+def _frequency(value: object) -> Fraction:
+    if isinstance(value, Fraction):
+        return value
+    if not isinstance(value, str):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        raise refused(
+            value, f"a bare number has no unit; give {FREQUENCY_HELP}" if number else FREQUENCY_HELP
+        )
+    try:
+        return parse_frequency(value)
+    except UnitError as error:
+        raise refused(value, error.accepted) from None
+
+
+def _pause(value: object, info: ValidationInfo) -> Fraction:
+    context = info.context
+    clock = Clock(context.clock.frequency_hz if isinstance(context, Context) else None)
+    if not isinstance(value, str):
+        raise refused(value, _PAUSE_HELP)
+    try:
+        pause_ns = parse_duration(value, clock, _PAUSE_HELP)
+    except UnitError as error:
+        raise refused(value, error.accepted) from None
+    if not 0 < pause_ns <= 10**6:
+        raise refused(value, _PAUSE_HELP)
+    return pause_ns
+
+
+class HostForm(Form):
+    """``[host]`` as written."""
+
+    pcpus: Annotated[int, Field(ge=1, le=MAX_PCPUS)]
+    frequency: Annotated[
+        Fraction, PlainValidator(_frequency), Accepts(FREQUENCY_HELP), WithJsonSchema({"type": "string"})
+    ]
+    context_switch: Duration = written("0ns")
+    vm_exit: Duration = written("0ns")
+    pause: Annotated[
+        Fraction, PlainValidator(_pause), Accepts(_PAUSE_HELP), WithJsonSchema({"type": "string"})
+    ] = written(PAUSE_DEFAULT)
+
+    def build(self) -> HostSpec:
+        """Return the host."""
+        return HostSpec(
+            self.pcpus, float(self.frequency), self.context_switch, self.vm_exit, float(self.pause)
+        )
+
+
+def clock_of(host: object) -> Clock:
+    """Return the clock of a ``[host]`` table, whatever else is wrong with it.
+
+    A frequency or pause that cannot be read is replaced by a plausible one: the mistake is reported where it
+    stands, and must not make every duration in cycles a mistake as well.
+    """
+    table = host if isinstance(host, Mapping) else {}
+    try:
+        frequency_hz = parse_frequency(table["frequency"])
+    except (UnitError, KeyError, TypeError):
+        frequency_hz = Fraction(2_600_000_000)
+    try:
+        pause_ns = parse_duration(table.get("pause", PAUSE_DEFAULT), Clock(frequency_hz))
+    except (UnitError, TypeError):
+        pause_ns = Fraction(140 * 10**9) / frequency_hz
+    return Clock(frequency_hz, min(pause_ns, Fraction(10**6)) or Fraction(1))

@@ -1,0 +1,200 @@
+"""A study: what is simulated, for how long, how often."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from fastlhp.errors import Problem, StudyError
+from fastlhp.model.configuration import Configuration
+from fastlhp.model.plan import Plan, ReplicationCount, Seed
+from fastlhp.model.sweep import Label, format_keys
+from fastlhp.model.toml import plain, read_toml, to_toml
+from fastlhp.model.validation import Form, Mistake, Mistakes, Written, checked, show
+
+__all__ = ["Configurations", "Study", "load"]
+
+
+class _Overrides(Form):
+    """What a command line may say instead of the study file."""
+
+    seed: Seed | None = None
+    replications: ReplicationCount | None = None
+
+
+class Configurations(Sequence[Configuration]):
+    """The configurations of a study: a list that cannot be changed, each made when it is asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __len__(self) -> int:
+        return self._plan.n_configurations
+
+    @overload
+    def __getitem__(self, index: int) -> Configuration: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Configuration]: ...
+
+    def __getitem__(self, index: int | slice) -> Configuration | list[Configuration]:
+        if isinstance(index, slice):
+            return [self._plan.configuration(i) for i in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"configuration {index} of {len(self)}")
+        return self._plan.configuration(position)
+
+    def __iter__(self) -> Iterator[Configuration]:
+        return (self._plan.configuration(index) for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} configurations>"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A valid study; made by `load`.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    seed : int
+        Seed of all draws.
+    replications : int
+        Replications of each configuration.
+    text : str
+        The study file; canonical TOML if the study was made from a dictionary. Overrides do not change it.
+    source : str
+        Path of the study file, or ``<dict>``.
+    """
+
+    name: str
+    seed: int
+    replications: int
+    text: str
+    source: str
+    _plan: Plan = dataclasses.field(repr=False)
+
+    @property
+    def duration_ns(self) -> int:
+        """Length of the measured window in ns; of the first configuration, if it is swept."""
+        return self.configurations[0].duration_ns
+
+    @property
+    def warmup_ns(self) -> int:
+        """Time before the measured window in ns; of the first configuration, if it is swept."""
+        return self.configurations[0].warmup_ns
+
+    @property
+    def n_configurations(self) -> int:
+        """Number of configurations; does not make them."""
+        return self._plan.n_configurations
+
+    @property
+    def configurations(self) -> Configurations:
+        """All configurations, in file order of the sweep, the first path slowest."""
+        return Configurations(self._plan)
+
+    @property
+    def swept(self) -> dict[str, tuple[Label, ...]]:
+        """The labels of each swept path, in the order of the file."""
+        return {axis.path: axis.labels for axis in self._plan.axes}
+
+    @property
+    def coordinates(self) -> dict[str, list[Label]]:
+        """For each swept path the label of every configuration."""
+        columns: dict[str, list[Label]] = {}
+        slow, fast = 1, self.n_configurations
+        for axis in self._plan.axes:
+            fast //= len(axis.labels)
+            columns[axis.path] = [label for label in axis.labels for _ in range(fast)] * slow
+            slow *= len(axis.labels)
+        return columns
+
+    @property
+    def policy_paths(self) -> tuple[str, ...]:
+        """The swept paths under ``policy`` or a VM's ``lock``: what ``--by policy`` means."""
+        return tuple(
+            axis.path
+            for axis in self._plan.axes
+            if axis.keys[0] == "policy" or axis.keys[0] == "vm" and "lock" in axis.keys
+        )
+
+    def with_(self, replications: int | None = None, seed: int | None = None) -> "Study":
+        """Return the study with another number of replications or another seed.
+
+        Raises
+        ------
+        StudyError
+            If one of them is not possible.
+        """
+        try:
+            given = checked(_Overrides, {"seed": seed, "replications": replications}, None)
+        except Mistakes as error:
+            raise StudyError(
+                [Problem(format_keys(m.keys), show(m.found), m.accepted) for m in error.mistakes]
+            ) from None
+        return dataclasses.replace(
+            self,
+            replications=self.replications if given.replications is None else given.replications,
+            seed=self.seed if given.seed is None else given.seed,
+        )
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What is valid but may not be meant: tails that are cut, windows of a few slices."""
+        return [*self._plan.cut_tails(), *self._plan.doubts(), *self._doubts()]
+
+    def _doubts(self) -> Iterator[str]:
+        if self.replications == 1:
+            yield "study.replications: 1 replication gives no confidence intervals"
+
+
+def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
+    """Return the study that a file or a dictionary describes.
+
+    Parameters
+    ----------
+    source : path, mapping or Study
+        A study file in TOML, or the same as a dictionary. File names in a dictionary are relative to the
+        current folder, those in a study file to the study file. A study is returned as it is.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    StudyError
+        If anything in it is wrong; ``problems`` has all of it.
+    """
+    if isinstance(source, Study):
+        return source
+    if isinstance(source, Mapping):
+        name, text, raw, folder = "<dict>", None, source, Path()
+    elif isinstance(source, str | os.PathLike):
+        text, raw = read_toml(source)
+        name = os.fspath(source)
+        folder = Path(name).parent
+    else:
+        raise StudyError([Problem("study", show(source), "the path of a study file, or a dictionary")])
+    try:
+        tree, mistakes = plain(raw)
+    except RecursionError:
+        mistakes, tree = [Mistake((), Written("tables nested without end"), "a dictionary")], {}
+    stem = Path(name).stem if text is not None else "study"
+    plan = Plan(
+        tree if isinstance(tree, dict) else {}, folder, stem if stem.isprintable() and stem else "study"
+    )
+    problems = [Problem(format_keys(m.keys) or "study", show(m.found), m.accepted) for m in mistakes]
+    if not problems:
+        problems = plan.check()
+    if problems:
+        raise StudyError(problems, "" if text is None else name)
+    form = plan.window(0)
+    return Study(form.name, form.seed, form.replications, text or to_toml(plan.tree), name, plan)

@@ -1,0 +1,169 @@
+"""The VMs of a study: ``[[vm]]``, a group of equal VMs each."""
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
+
+from fastlhp.model.distributions import Constant, Distribution, Duration
+from fastlhp.model.policy import LockParameters, PolicyParameters, parameters_from
+from fastlhp.model.validation import Accepts, Form, Mistakes, Written, checked, refused, wrapped, written
+from fastlhp.policies import kinds
+
+__all__ = ["MAX_VM_COUNT", "MAX_VM_VCPUS", "VmForm", "VmGroup", "VmSpec", "default_name"]
+
+MAX_VM_VCPUS = 64
+MAX_VM_COUNT = 4096
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
+_NAME_HELP = "a name of up to 64 letters, digits, _ and -, beginning with a letter or _"
+_LOCK_HELP = 'a table { kind = "...", count, ... }, unless the preset brings a lock'
+
+
+@dataclass(frozen=True)
+class VmSpec:
+    """One VM, as the engine sees it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the VM: that of its group and its number in it, ``guest.0``.
+    group : str
+        Name of the ``[[vm]]`` table it comes from.
+    vcpus : int
+        Number of virtual CPUs.
+    weight : float
+        Share of the VM under schedulers that know weights.
+    lock : LockParameters
+        Kind, number and weights of its locks.
+    user, kernel, hold, handover : Distribution
+        Times in user mode, in the kernel outside locks, in a critical section, and of a contended handover.
+    halt_probability : float
+        Probability that a cycle ends with HLT.
+    halt_time : Distribution
+        Wall time for which the vCPU then needs no pCPU.
+    """
+
+    name: str
+    group: str
+    vcpus: int
+    weight: float
+    lock: LockParameters
+    user: Distribution
+    kernel: Distribution
+    hold: Distribution
+    handover: Distribution
+    halt_probability: float
+    halt_time: Distribution
+
+    @property
+    def mean_cycle_ns(self) -> float:
+        """Mean pCPU time of one cycle without contention, in ns."""
+        return self.user.mean_ns + self.kernel.mean_ns + self.hold.mean_ns
+
+
+@dataclass(frozen=True)
+class VmGroup:
+    """Equal VMs.
+
+    Attributes
+    ----------
+    model : VmSpec
+        What each of them is, but for the name.
+    count : int
+        How many there are.
+    """
+
+    model: VmSpec
+    count: int
+
+    @cached_property
+    def vms(self) -> tuple[VmSpec, ...]:
+        """The VMs, named by group and number."""
+        names = (f"{self.model.name}.{number}" for number in range(self.count))
+        return tuple(replace(self.model, name=name) for name in names)
+
+
+def default_name(index: int) -> str:
+    """Return the name of a group that has none."""
+    return f"vm{index}"
+
+
+def _lock(value: object, info: ValidationInfo) -> PolicyParameters:
+    try:
+        return parameters_from("lock", value, kinds("lock"), info.context)
+    except Mistakes as error:
+        raise wrapped(error) from None
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise refused(value, _NAME_HELP)
+    return value
+
+
+class HaltForm(Form):
+    """``halt = { probability = 0.1, time = { exponential = "1ms" } }``."""
+
+    probability: Annotated[float, Field(ge=0, le=1)]
+    time: Duration
+
+
+_HALT_HELP = "a table { probability = ..., time = ... }"
+
+
+def _halt(value: object, info: ValidationInfo) -> HaltForm | None:
+    if value is None:
+        return None
+    try:
+        return checked(HaltForm, value, info.context)
+    except Mistakes as error:
+        raise wrapped(error) from None
+
+
+def _hold(hold: Distribution, info: ValidationInfo) -> Distribution:
+    """Refuse a cycle that takes no time; user and kernel have been read before."""
+    phases = [hold, *(info.data.get(name) for name in ("user", "kernel"))]
+    if all(isinstance(phase, Distribution) for phase in phases):
+        mean_ns = sum(phase.mean_ns for phase in phases if phase is not None and not phase.is_zero)
+        if mean_ns < 1:
+            accepted = "user + kernel + hold of at least 1ns on average: a cycle must take time"
+            raise refused(Written(f"a cycle of {mean_ns:g}ns"), accepted)
+    return hold
+
+
+class VmForm(Form):
+    """``[[vm]]`` as written."""
+
+    name: Annotated[str, PlainValidator(_name), Accepts(_NAME_HELP), WithJsonSchema({"type": "string"})]
+    count: Annotated[int, Field(ge=0, le=MAX_VM_COUNT)] = 1
+    vcpus: Annotated[int, Field(ge=1, le=MAX_VM_VCPUS)]
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    lock: Annotated[
+        LockParameters, PlainValidator(_lock), Accepts(_LOCK_HELP), WithJsonSchema({"type": "object"})
+    ]
+    user: Duration
+    kernel: Duration = written("0ns")
+    hold: Annotated[Duration, AfterValidator(_hold)]
+    handover: Duration = written("0ns")
+    halt: Annotated[
+        HaltForm | None, PlainValidator(_halt), Accepts(_HALT_HELP), WithJsonSchema({"type": "object"})
+    ] = None
+
+    def build(self) -> VmGroup:
+        """Return the VMs of the group."""
+        model = VmSpec(
+            name=self.name,
+            group=self.name,
+            vcpus=self.vcpus,
+            weight=float(self.weight),
+            lock=self.lock,
+            user=self.user,
+            kernel=self.kernel,
+            hold=self.hold,
+            handover=self.handover,
+            halt_probability=float(self.halt.probability) if self.halt else 0.0,
+            halt_time=self.halt.time if self.halt else Constant(0),
+        )
+        return VmGroup(model, self.count)

@@ -1,0 +1,1 @@
+"""Guards: what happens when a vCPU is about to be preempted."""

@@ -1,0 +1,1 @@
+"""Locks: who gets a spinlock next, running or not."""

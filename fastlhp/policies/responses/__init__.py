@@ -1,0 +1,1 @@
+"""Responses: what a vCPU does that has spun for a while."""

@@ -1,0 +1,1 @@
+"""Schedulers: who runs on which pCPU, and for how long."""

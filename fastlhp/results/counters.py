@@ -1,0 +1,162 @@
+"""The raw counters of a replication: one definition for the engine that fills them and the metrics.
+
+All counters are int64 and belong to the measured window; times are in ns. Light: the standard library and
+NumPy only.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "BINS_PER_OCTAVE",
+    "HISTOGRAMS",
+    "HOLDER_OFF",
+    "HOST_COUNTERS",
+    "HOST_INDEX",
+    "MAXIMA",
+    "N_BINS",
+    "VM_COUNTERS",
+    "VM_INDEX",
+    "WAIT",
+    "ConfigurationResult",
+    "Status",
+    "bin_edges_ns",
+    "bin_of",
+]
+
+VM_COUNTERS: tuple[str, ...] = (
+    "acquisitions",
+    "contended_acquisitions",
+    "wait_ns",
+    "wait_max_ns",
+    "lhp_events",
+    "lhp_acquisitions",
+    "lwp_events",
+    "lwp_grants",
+    "preemptions",
+    "context_switches",
+    "yields",
+    "guard_yields",
+    "informed_yields",
+    "directed_yields_holder",
+    "directed_yields_waiter",
+    "directed_yields_other",
+    "directed_yields_none",
+    "halts",
+    "guest_halts",
+    "kicks",
+    "extensions",
+    "extensions_expired",
+    "user_ns",
+    "kernel_ns",
+    "hold_ns",
+    "spin_ns",
+    "spin_lhp_ns",
+    "spin_lwp_ns",
+    "switch_ns",
+    "exit_ns",
+    "ready_ns",
+    "costop_ns",
+    "halted_ns",
+    "priority_inversion_ns",
+    "holder_off_ns",
+    "holder_off_spells",
+    "holder_off_max_ns",
+)
+"""Counters kept for every VM. Those of the host are their sums over the VMs, but for `MAXIMA`."""
+
+HOST_COUNTERS: tuple[str, ...] = ("idle_ns", "fragmentation_ns", "events")
+"""Counters that have no VM; ``events`` includes the warm-up."""
+
+MAXIMA: frozenset[str] = frozenset({"wait_max_ns", "holder_off_max_ns"})
+"""Counters that are a longest spell: over VMs they combine by the maximum, all the others by the sum."""
+
+VM_INDEX: dict[str, int] = {name: i for i, name in enumerate(VM_COUNTERS)}
+HOST_INDEX: dict[str, int] = {name: i for i, name in enumerate(HOST_COUNTERS)}
+
+BINS_PER_OCTAVE = 16
+N_BINS = 704
+WAIT = 0
+HOLDER_OFF = 1
+HISTOGRAMS: dict[str, int] = {"wait": WAIT, "holder_off": HOLDER_OFF}
+"""Histograms of a configuration by name: contended lock waits, and off-CPU spells of preempted holders."""
+
+
+class Status(IntEnum):
+    """What became of a configuration."""
+
+    OK = 0
+    FAILED = 1
+    NOT_RUN = 2
+
+
+def bin_edges_ns() -> npt.NDArray[np.float64]:
+    """Return the edges of the histogram bins.
+
+    Returns
+    -------
+    ndarray of float64, shape (N_BINS + 1,)
+        In ns: bin ``b`` holds the times in ``[edges[b], edges[b + 1])``. Bin 0 also holds times of 0 ns, and
+        the last bin everything above its lower edge.
+    """
+    octave, part = np.divmod(np.arange(N_BINS + 1), BINS_PER_OCTAVE)
+    return np.asarray(np.ldexp(1.0 + part / BINS_PER_OCTAVE, octave), dtype=np.float64)
+
+
+def bin_of(time_ns: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the histogram bin of times in ns.
+
+    Parameters
+    ----------
+    time_ns : array_like of int
+        Times in ns; >= 0.
+
+    Returns
+    -------
+    ndarray of int64
+        Bins in 0..N_BINS - 1, of the shape of `time_ns`.
+    """
+    x = np.maximum(np.asarray(time_ns, dtype=np.int64), 1)
+    # The conversion to float64 can round a long time up into the next octave.
+    octave = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
+    octave -= (np.int64(1) << octave) > x
+    # (x << 4) >> octave without the overflow of x << 4 at long times.
+    shift = octave - 4
+    part = np.where(shift >= 0, x >> np.maximum(shift, 0), x << np.maximum(-shift, 0)) & 15
+    return np.asarray(np.minimum(BINS_PER_OCTAVE * octave + part, N_BINS - 1), dtype=np.int64)
+
+
+def _empty(*shape: int) -> Any:
+    return field(default_factory=lambda: np.zeros(shape, dtype=np.int64))
+
+
+@dataclass(eq=False, slots=True)
+class ConfigurationResult:
+    """What the engine hands over when a configuration is finished.
+
+    Attributes
+    ----------
+    index : int
+        The configuration's number in the study.
+    vm : ndarray of int64, shape (replication, vm, len(VM_COUNTERS))
+        Counters of each VM instance; unused if the configuration failed.
+    host : ndarray of int64, shape (replication, len(HOST_COUNTERS))
+        Counters of the host; unused if the configuration failed.
+    histogram : ndarray of int64, shape (2, N_BINS)
+        Contended waits (`WAIT`) and holder off-CPU spells (`HOLDER_OFF`), pooled over VMs and replications.
+    status : int
+        A `Status`.
+    message : str
+        Why it failed.
+    """
+
+    index: int
+    vm: npt.NDArray[np.int64] = _empty(0, 0, len(VM_COUNTERS))
+    host: npt.NDArray[np.int64] = _empty(0, len(HOST_COUNTERS))
+    histogram: npt.NDArray[np.int64] = _empty(2, N_BINS)
+    status: int = Status.OK
+    message: str = ""

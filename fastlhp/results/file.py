@@ -1,0 +1,726 @@
+"""The result file: netCDF4-style HDF5, written at once or not at all.
+
+The format is described in ``docs/results.md``.
+"""
+
+import builtins
+import contextlib
+import itertools
+import json
+import os
+import re
+import secrets
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from fastlhp.errors import FastlhpError
+from fastlhp.results.counters import (
+    HISTOGRAMS,
+    N_BINS,
+    VM_COUNTERS,
+    ConfigurationResult,
+    Status,
+    bin_edges_ns,
+)
+from fastlhp.results.metrics import (
+    CONFIGURATION_METRICS,
+    METRICS,
+    NS,
+    Block,
+    Context,
+    Level,
+    Metric,
+    missing_value,
+)
+from fastlhp.results.results import Attributes, Results, coordinate_array, now
+
+__all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "open"]
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the format before would misunderstand a file."""
+
+Array = npt.NDArray[Any]
+
+_GZIP_LEVEL = 4
+# A chunk of a host variable has about this size; smaller chunks make many small reads, larger ones long
+# blocks.
+_CHUNK_BYTES = 128 * 1024
+_MAX_CHUNK_BYTES = 1024**2
+# Limits of the counters of one block, and of all that wait for their block to be complete.
+_BLOCK_BYTES = 32 * 1024**2
+_PENDING_BYTES = 192 * 1024**2
+_STRING = h5py.string_dtype()
+_ZLIB_HEADER = b"\x78\x5e"
+_ZLIB_EMPTY_LAST_BLOCK = b"\x03\x00"
+
+
+class ResultFileError(FastlhpError, RuntimeError):
+    """A result file cannot be written or read."""
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong, without the depths of HDF5."""
+    inner = re.search(r"error message = '([^']*)'", str(error))
+    if inner:
+        return inner[1]
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, FastlhpError):
+            raise
+        raise ResultFileError(f"cannot write {path}: {_cause(error)}") from error
+
+
+class ResultWriter:
+    """Writes a result file beside its final place and moves it there when it is complete.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    study : Study
+        The study that is run.
+    force : bool, optional
+        Overwrite an existing file. It stays as it is until the new one is complete.
+    replications : int, optional
+        Replications of each configuration; the study's by default.
+    provenance : mapping, optional
+        How the results are made, see `fastlhp.results.results.provenance`.
+    created : str, optional
+        When, ISO 8601; now by default.
+
+    Raises
+    ------
+    ResultFileError
+        If the file exists and `force` is not given, or nothing can be written there.
+
+    Notes
+    -----
+    `write` takes configurations in any order, one call each, from any thread. The counters are kept until a
+    block of neighbours is complete, and its metrics are then computed and written at once. A crash leaves at
+    most a hidden file ``.NAME.*.tmp``. As a context manager it removes that unless `close` was reached.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        study: Any,
+        *,
+        force: bool = False,
+        replications: int | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        created: str | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        # A link stays a link: what it points to is replaced.
+        self._target = os.path.realpath(self.path)
+        self._force = force
+        self._study = study
+        self._n_replications = int(study.replications if replications is None else replications)
+        self._lock = threading.Lock()
+        self._pending: dict[int, list[ConfigurationResult]] = {}
+        self._pending_bytes = 0
+        self._started: set[int] = set()
+        self._zeros: dict[tuple[int, ...], bytes] = {}
+        self._messages: dict[int, str] = {}
+        self._file: h5py.File | None = None
+        self._datasets: dict[tuple[Level | Literal["histogram"], str], h5py.Dataset] = {}
+        self._check_target()
+        self._temporary = os.path.join(
+            os.path.dirname(self._target),
+            f".{os.path.basename(self._target)}.{os.getpid()}-{secrets.token_hex(4)}.tmp",
+        )
+        with _writing(self.path):
+            # Created by hand, so that the permissions are the user's usual ones.
+            os.close(os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            self._context = Context.of(study.configurations, study.n_configurations)
+            self._status = np.full(len(self._context), Status.NOT_RUN, dtype=np.int64)
+            self._block_size = self._choose_block_size()
+            with _writing(self.path):
+                # Without a chunk cache: chunks are written whole, and a cache per variable would add up.
+                self._file = h5py.File(
+                    self._temporary, "w", track_order=True, rdcc_nbytes=0, locking="best-effort"
+                )
+                self._create(self._file, provenance or {}, created or now())
+        except BaseException:
+            self.abort()
+            raise
+
+    def __enter__(self) -> "ResultWriter":
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove what was not closed."""
+        self.abort()
+
+    @property
+    def finished(self) -> int:
+        """Number of configurations that were written and had not failed."""
+        return int(np.count_nonzero(self._status == Status.OK))
+
+    @property
+    def written(self) -> int:
+        """Number of configurations that were written, also failed ones."""
+        return int(np.count_nonzero(self._status != Status.NOT_RUN))
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why configurations failed, by index."""
+        return dict(sorted(self._messages.items()))
+
+    @property
+    def temporary(self) -> str:
+        """Where the file is until it is closed."""
+        return self._temporary
+
+    def write(self, result: ConfigurationResult) -> None:
+        """Take the result of a configuration.
+
+        Raises
+        ------
+        ResultFileError
+            If the file cannot be written; nothing is kept of it then.
+        """
+        with self._lock:
+            if self._file is None:
+                raise ResultFileError(f"{self.path} is closed")
+            if self._status[result.index] != Status.NOT_RUN:
+                raise ValueError(f"configuration {result.index} was written before")
+            self._status[result.index] = result.status
+            if result.status != Status.OK:
+                self._messages[result.index] = result.message or "failed"
+            number = result.index // self._block_size
+            block = self._pending.setdefault(number, [])
+            block.append(result)
+            self._pending_bytes += result.vm.nbytes + result.host.nbytes + result.histogram.nbytes
+            if len(block) == len(self._rows(number)):
+                self._flush(number)
+            elif self._pending_bytes > _PENDING_BYTES:
+                self._flush(max(self._pending, key=lambda other: len(self._pending[other])))
+
+    def close(self, timing: Mapping[str, float] | None = None) -> None:
+        """Finish the file and move it to its place.
+
+        Configurations that were not written are marked as not run.
+
+        Parameters
+        ----------
+        timing : mapping, optional
+            ``events``, ``engine_seconds``, ``threads``; kept as attributes.
+
+        Raises
+        ------
+        ResultFileError
+            If the file cannot be written, or another one has taken its place meanwhile.
+        """
+        with self._lock:
+            if self._file is None:
+                raise ResultFileError(f"{self.path} is closed")
+            try:
+                with _writing(self.path):
+                    for number in sorted(self._pending):
+                        self._flush(number)
+                    self._file["status"][...] = self._status
+                    for index, message in self._messages.items():
+                        self._file["message"][index] = message
+                    for key, value in (timing or {}).items():
+                        self._file.attrs[f"timing_{key}"] = value
+                    self._file.flush()
+                    self._file.close()
+                    self._file = None
+                    _sync(self._temporary)
+                    self._publish()
+            finally:
+                self._remove()
+
+    def abort(self) -> None:
+        """Remove what was written; nothing happens after `close`."""
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            # Closing flushes, which fails again on a full disk.
+            with contextlib.suppress(Exception):
+                self._file.close()
+            self._file = None
+        self._datasets.clear()
+        self._pending.clear()
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+
+    def _check_target(self) -> None:
+        directory = os.path.dirname(self._target)
+        if os.path.isdir(self._target):
+            raise ResultFileError(f"cannot write {self.path}: it is a directory; give the name of a file")
+        if not os.path.isdir(directory):
+            raise ResultFileError(f"cannot write {self.path}: there is no directory {directory}")
+        if not os.path.exists(self._target):
+            return
+        if not os.path.isfile(self._target):
+            raise ResultFileError(f"cannot write {self.path}: it exists and is not a regular file")
+        if not self._force:
+            raise ResultFileError(
+                f"{self.path} exists; give another name, or use --force (force=True) to overwrite it"
+            )
+
+    def _publish(self) -> None:
+        if self._force:
+            os.replace(self._temporary, self._target)
+        elif not _move_exclusively(self._temporary, self._target):
+            # The results may have taken days: they are not thrown away because somebody took the name
+            # meanwhile.
+            stem, suffix = os.path.splitext(self._target)
+            number = 1
+            while not _move_exclusively(self._temporary, f"{stem}-{number}{suffix}"):
+                number += 1
+            raise ResultFileError(
+                f"{self.path} was made by somebody else while the study ran; the results are in "
+                f"{stem}-{number}{suffix}"
+            )
+        _sync(os.path.dirname(self._target))
+
+    def _choose_block_size(self) -> int:
+        n_vms = max(self._context.n_vms, 1)
+        host_chunk = self._n_replications * 8
+        counters = host_chunk * n_vms * len(VM_COUNTERS)
+        histogram = _MAX_CHUNK_BYTES // (N_BINS * 8)
+        return max(
+            1, min(_CHUNK_BYTES // host_chunk, _BLOCK_BYTES // counters, histogram, len(self._context))
+        )
+
+    def _rows(self, number: int) -> range:
+        first = number * self._block_size
+        return range(first, min(first + self._block_size, len(self._context)))
+
+    def _chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the chunk of a variable: a block of configurations, in parts if one has very much to say."""
+        chunk = [self._block_size, *shape[1:]]
+        for axis in range(1, len(chunk)):
+            while int(np.prod(chunk)) * 8 > _MAX_CHUNK_BYTES and chunk[axis] > 64:
+                chunk[axis] = -(-chunk[axis] // 2)
+        return tuple(max(1, c) for c in chunk)
+
+    def _variable(
+        self,
+        group: h5py.Group,
+        name: str,
+        dimensions: Sequence[h5py.Dataset],
+        dtype: np.dtype[Any],
+        attributes: Mapping[str, str],
+    ) -> h5py.Dataset:
+        shape = tuple(len(scale) for scale in dimensions)
+        options: dict[str, Any] = {}
+        if dtype.kind in "if":
+            options["fillvalue"] = missing_value(dtype)
+        if len(shape) > 1 and dtype.kind in "if" and all(shape):
+            options |= {
+                "chunks": self._chunks(shape),
+                "compression": "gzip",
+                "compression_opts": _GZIP_LEVEL,
+                "shuffle": True,
+            }
+        dataset = group.create_dataset(name, shape, dtype=dtype, **options)
+        for axis, scale in enumerate(dimensions):
+            dataset.dims[axis].attach_scale(scale)
+        for key, value in attributes.items():
+            dataset.attrs[key] = value
+        return dataset
+
+    def _scale(
+        self, group: h5py.Group, name: str, values: Array, attributes: Mapping[str, str]
+    ) -> h5py.Dataset:
+        dataset = group.create_dataset(name, data=values, dtype=values.dtype)
+        dataset.make_scale(name)
+        for key, value in attributes.items():
+            dataset.attrs[key] = value
+        return dataset
+
+    def _create(self, file: h5py.File, made: Mapping[str, Any], created: str) -> None:
+        from fastlhp import __version__
+
+        context, study = self._context, self._study
+        seed = int(study.seed)
+        root: dict[str, Any] = {
+            "Conventions": "CF-1.8",
+            "title": study.name,
+            "created": created,
+            "fastlhp_version": __version__,
+            "format_version": FORMAT_VERSION,
+            "seed": seed if seed < 2**63 else np.uint64(seed),
+            "study": study.text,
+            "provenance": json.dumps(dict(made)),
+        }
+        for key, value in root.items():
+            file.attrs[key] = value
+
+        configuration = self._scale(
+            file,
+            "configuration",
+            np.arange(len(context)),
+            {"units": "1", "long_name": "Number of the configuration"},
+        )
+        replication = self._scale(
+            file,
+            "replication",
+            np.arange(self._n_replications),
+            {"units": "1", "long_name": "Number of the replication"},
+        )
+        names: list[str] = []
+        for path, labels in study.coordinates.items():
+            values = coordinate_array(labels)
+            dtype = _STRING if values.dtype.kind == "O" else values.dtype
+            name = _coordinate_name(path, names)
+            about = {"units": "1", "long_name": f"Swept parameter {path}", "swept_path": path}
+            self._variable(file, name, [configuration], dtype, about)[...] = values
+            names.append(name)
+        swept = {"coordinates": " ".join(names)} if names else {}
+
+        for name, units, long_name, values in (
+            ("pcpus", "1", "pCPUs of the host", context.pcpus),
+            ("frequency", "s-1", "Cycles per second of a pCPU", context.frequency_hz),
+            ("duration", "s", "Length of the measured window", context.duration_s),
+        ):
+            about = {"units": units, "long_name": long_name, **swept}
+            self._variable(file, name, [configuration], values.dtype, about)[...] = values
+        for single in CONFIGURATION_METRICS.values():
+            about = {"units": single.units, "long_name": single.long_name, **swept}
+            dtype = np.dtype(np.float64 if single.histogram else np.int64)
+            self._variable(file, single.name, [configuration], dtype, about)
+        about = {"units": "1", "long_name": "Why the configuration failed; empty if it did not", **swept}
+        self._variable(file, "message", [configuration], _STRING, about)
+        for metric in METRICS.values():
+            about = {"units": metric.units, "long_name": metric.long_name, **swept}
+            dataset = self._variable(file, metric.name, [configuration, replication], metric.dtype, about)
+            self._datasets["host", metric.name] = dataset
+
+        # track_order is not inherited; netCDF wants it in every group.
+        group = file.create_group("vm", track_order=True)
+        vm = self._scale(
+            group,
+            "vm",
+            np.arange(context.n_vms),
+            {"units": "1", "long_name": "Number of the VM in its configuration"},
+        )
+        own = {"coordinates": "name vcpus weight"}
+        for name, dtype, long_name, values in (
+            ("name", _STRING, "Name of the VM", context.names),
+            ("vcpus", context.vcpus.dtype, "vCPUs of the VM", context.vcpus),
+            ("weight", context.weight.dtype, "Weight of the VM", context.weight),
+        ):
+            about = {"units": "1", "long_name": long_name}
+            dataset = self._variable(group, name, [configuration, vm], dtype, about)
+            if values.size:
+                dataset[...] = values
+        for metric in METRICS.values():
+            if "vm" in metric.levels:
+                about = {"units": metric.units, "long_name": metric.vm_long_name or metric.long_name, **own}
+                dataset = self._variable(
+                    group, metric.name, [configuration, replication, vm], metric.dtype, about
+                )
+                self._datasets["vm", metric.name] = dataset
+
+        group = file.create_group("histogram", track_order=True)
+        edges = bin_edges_ns() / NS
+        about = {"units": "s", "long_name": "Lower edge of the bin; the first also holds 0"}
+        bins = self._scale(group, "bin", edges[:-1], about)
+        about = {"units": "s", "long_name": "Upper edge of the bin; the last has none"}
+        self._variable(group, "bin_upper", [bins], edges.dtype, about)[...] = edges[1:]
+        for name, long_name in (
+            ("wait", "Contended lock waits, pooled over VMs and replications"),
+            ("holder_off", "Off-CPU spells of preempted lock holders, pooled over VMs and replications"),
+        ):
+            about = {"units": "1", "long_name": long_name, "coordinates": "bin_upper"}
+            dataset = self._variable(group, name, [configuration, bins], np.dtype(np.int64), about)
+            self._datasets["histogram", name] = dataset
+
+    def _flush(self, number: int) -> None:
+        """Compute and write what is known of a block."""
+        results = self._pending.pop(number)
+        for result in results:
+            self._pending_bytes -= result.vm.nbytes + result.host.nbytes + result.histogram.nbytes
+        rows = self._rows(number)
+        context = self._context.part(slice(rows.start, rows.stop))
+        block = Block(context, rows.start, results, self._n_replications, self._context.n_vms)
+        whole = len(results) == len(rows) and number not in self._started
+        self._started.add(number)
+        part = np.sort([result.index - rows.start for result in results])
+        file = self._file
+        assert file is not None
+        with _writing(self.path):
+            for (level, name), dataset in self._datasets.items():
+                if level == "histogram":
+                    values = block.histogram[:, HISTOGRAMS[name]]
+                else:
+                    values = block.metric(METRICS[name], level)
+                self._put(dataset, rows.start, values, part, whole)
+            for single in CONFIGURATION_METRICS.values():
+                if single.histogram:
+                    file[single.name][rows.start + part] = block.quantile(single)[part]
+
+    def _put(self, dataset: h5py.Dataset, first: int, values: Array, part: Array, whole: bool) -> None:
+        chunk = dataset.chunks
+        if whole and chunk is not None and chunk[1:] == values.shape[1:]:
+            dataset.id.write_direct_chunk((first, *[0] * (values.ndim - 1)), self._compress(values, chunk))
+        elif values.size:
+            # Runs of neighbours, since each access packs the chunk anew.
+            for run in np.split(part, np.flatnonzero(np.diff(part) != 1) + 1):
+                dataset[first + run[0] : first + run[-1] + 1] = values[run[0] : run[-1] + 1]
+
+    def _compress(self, values: Array, chunk: tuple[int, ...]) -> bytes:
+        """Return a chunk as HDF5's shuffle and gzip filters might have made it."""
+        rows = chunk[0]
+        if not values.any():
+            if chunk not in self._zeros:
+                self._zeros[chunk] = _deflate(np.zeros(chunk, dtype="<i8"))
+            return self._zeros[chunk]
+        if len(values) < rows:
+            full = np.full(chunk, missing_value(values.dtype), dtype=values.dtype)
+            full[: len(values)] = values
+            values = full
+        return _deflate(values.astype(values.dtype.newbyteorder("<"), copy=False))
+
+
+def _deflate(values: Array) -> bytes:
+    """Shuffle and deflate, as any zlib reads it but in a third of the time that HDF5's own filters take.
+
+    Shuffling puts first bytes beside first bytes, and so on. Most such planes of a measured time are noise,
+    on which deflate wastes its time: they are stored. Of the others runs are all that there is to find.
+    """
+    planes = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.dtype.itemsize).T.copy()
+    parts = [_ZLIB_HEADER]
+    for noise, group in itertools.groupby(planes, _is_noise):
+        # Raw deflate blocks that end at a byte can be put behind each other.
+        compressor = zlib.compressobj(
+            0 if noise else _GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE
+        )
+        parts += [compressor.compress(plane.data) for plane in group]
+        parts.append(compressor.flush(zlib.Z_FULL_FLUSH))
+    parts += [_ZLIB_EMPTY_LAST_BLOCK, zlib.adler32(planes.data).to_bytes(4, "big")]
+    return b"".join(parts)
+
+
+def _is_noise(plane: Array) -> bool:
+    """Say whether bytes look evenly distributed, by how often two of a sample are equal."""
+    sample = plane[:: max(1, len(plane) // 2048)]
+    n = len(sample)
+    counts = np.bincount(sample, minlength=256)
+    return bool(256 * np.dot(counts, counts) < 1.25 * n * n)
+
+
+def _coordinate_name(path: str, taken: Sequence[str]) -> str:
+    """Return a name for a swept path that HDF5 and the space-separated ``coordinates`` attribute can bear."""
+    name = unique = re.sub(r"[\s/]", "_", path)
+    number = 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    return unique
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        # Some file systems cannot sync a directory; the file itself was synced before its move.
+        if not os.path.isdir(path):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _move_exclusively(source: str, target: str) -> bool:
+    """Move a file unless there is one of that name; say whether it was moved."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # No hard links here: take the name first, then replace it.
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            return False
+        os.replace(source, target)
+        return True
+    os.unlink(source)
+    return True
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FastlhpError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ResultFileError(f"{path} is damaged: {_cause(error)}") from error
+
+
+class FileData:
+    """Results that are read from a file as they are asked for.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Raises
+    ------
+    ResultFileError
+        If there is no such file, or it is damaged, of another kind, or too new.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        if not os.path.exists(self.path):
+            raise ResultFileError(f"there is no file {self.path}")
+        if not os.path.isfile(self.path):
+            raise ResultFileError(f"{self.path} is not a file")
+        try:
+            with builtins.open(self.path, "rb"):
+                pass
+        except OSError as error:
+            raise ResultFileError(f"cannot read {self.path}: {_cause(error)}") from error
+        if not h5py.is_hdf5(self.path):
+            raise ResultFileError(f"{self.path} is not an HDF5 file, so it is no result of fastlhp")
+        with self._open() as file:
+            self._check_kind(file)
+            with _reading(self.path):
+                self.attributes = self._read_attributes(file)
+                self._n_configurations = len(file["configuration"])
+                self.n_replications = len(file["replication"])
+                self.status: Array = file["status"][...]
+                texts = file["message"].asstr()[...]
+                self.messages = {int(i): texts[i] for i in np.flatnonzero(self.status == Status.FAILED)}
+                self.coordinates = {
+                    dataset.attrs["swept_path"]: _column(dataset)
+                    for dataset in file.values()
+                    if isinstance(dataset, h5py.Dataset) and "swept_path" in dataset.attrs
+                }
+                self._check_shapes(file)
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """What is known about the configurations."""
+        if self._context is None:
+            with self._open() as file, _reading(self.path):
+                self._context = Context(
+                    duration_s=file["duration"][...],
+                    pcpus=file["pcpus"][...],
+                    frequency_hz=file["frequency"][...],
+                    vcpus=file["vm/vcpus"][...],
+                    weight=file["vm/weight"][...],
+                    names=file["vm/name"].asstr()[...],
+                )
+        return self._context
+
+    def metrics(self, metrics: Sequence[Metric], level: Level) -> list[Array]:
+        """Read metrics."""
+        with self._open() as file, _reading(self.path):
+            group = file if level == "host" else file["vm"]
+            return [group[metric.name][...] for metric in metrics]
+
+    def histogram(self, name: str) -> Array:
+        """Read a histogram."""
+        with self._open() as file, _reading(self.path):
+            return np.asarray(file["histogram"][name][...])
+
+    def _open(self) -> Any:
+        try:
+            try:
+                return h5py.File(self.path, "r")
+            except OSError as error:
+                if "lock" not in str(error):
+                    raise
+                # Some network file systems have no locks, and none is needed: a finished file is not written
+                # to. Not without locks from the start: another reader in this process, such as xarray, uses
+                # them.
+                return h5py.File(self.path, "r", locking=False)
+        except (OSError, RuntimeError) as error:
+            raise ResultFileError(f"{self.path} is truncated or damaged: {_cause(error)}") from error
+
+    def _check_kind(self, file: h5py.File) -> None:
+        try:
+            version = int(file.attrs["format_version"])
+            writer = str(file.attrs["fastlhp_version"])
+        except (KeyError, TypeError, ValueError, OSError, RuntimeError):
+            raise ResultFileError(f"{self.path} is an HDF5 file, but no result of fastlhp") from None
+        if version > FORMAT_VERSION:
+            raise ResultFileError(
+                f"{self.path} was written by fastlhp {writer} in format {version}; this version reads up to "
+                f"format {FORMAT_VERSION}: upgrade fastlhp to read it"
+            )
+
+    def _check_shapes(self, file: h5py.File) -> None:
+        host = (self._n_configurations, self.n_replications)
+        vm = (*host, len(file["vm"]["vm"]))
+        for metric in METRICS.values():
+            if file[metric.name].shape != host or (
+                "vm" in metric.levels and file["vm"][metric.name].shape != vm
+            ):
+                raise ValueError(f"variable {metric.name} has a wrong shape")
+        for name in HISTOGRAMS:
+            if file["histogram"][name].shape != (self._n_configurations, N_BINS):
+                raise ValueError(f"histogram {name} has a wrong shape")
+
+    def _read_attributes(self, file: h5py.File) -> Attributes:
+        attributes = dict(file.attrs)
+        timing = {
+            key.removeprefix("timing_"): value.item() if isinstance(value, np.generic) else value
+            for key, value in attributes.items()
+            if key.startswith("timing_")
+        }
+        return Attributes(
+            title=str(attributes["title"]),
+            seed=int(attributes["seed"]),
+            study=str(attributes["study"]),
+            created=str(attributes["created"]),
+            fastlhp_version=str(attributes["fastlhp_version"]),
+            provenance=json.loads(attributes["provenance"]),
+            timing=timing,
+            source=self.path,
+        )
+
+
+def _column(dataset: h5py.Dataset) -> Array:
+    return np.asarray(dataset.asstr()[...] if h5py.check_string_dtype(dataset.dtype) else dataset[...])
+
+
+def open(path: str | PathLike[str]) -> Results:  # noqa: A001
+    """Open a result file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Results
+        Reads from the file what it is asked for.
+
+    Raises
+    ------
+    ResultFileError
+        If there is no such file, or it is damaged, of another kind, or too new.
+    """
+    return Results(FileData(path))

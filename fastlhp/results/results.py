@@ -1,0 +1,701 @@
+"""The Results object: the same over a file and over memory."""
+
+import contextlib
+import datetime
+import difflib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fastlhp.errors import FastlhpError
+from fastlhp.results.counters import HISTOGRAMS, N_BINS, ConfigurationResult, Status, bin_edges_ns
+from fastlhp.results.metrics import (
+    CONFIGURATION_METRICS,
+    METRICS,
+    NS,
+    Block,
+    Context,
+    Level,
+    Metric,
+    histogram_quantile,
+    missing_value,
+    ratio,
+)
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+__all__ = [
+    "Attributes",
+    "MemoryData",
+    "MetricArray",
+    "MissingExtraError",
+    "Results",
+    "Summary",
+    "UnknownMetricError",
+    "coordinate_array",
+    "now",
+    "provenance",
+]
+
+Array = npt.NDArray[Any]
+
+
+class UnknownMetricError(FastlhpError, KeyError):
+    """There is no such metric."""
+
+    # KeyError prints the repr of its argument, which garbles a sentence.
+    __str__ = Exception.__str__
+
+
+class MissingExtraError(FastlhpError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class MetricArray(np.ndarray[Any, np.dtype[Any]]):
+    """An array that knows its unit.
+
+    Parts of it keep the unit; what is computed from it is a plain array.
+
+    Attributes
+    ----------
+    units : str
+        The unit, "1" for pure numbers.
+    """
+
+    units: str
+
+    def __new__(cls, values: npt.ArrayLike, units: str) -> "MetricArray":
+        """Make a read-only view of `values`."""
+        array = np.asarray(values).view(cls)
+        array.units = units
+        array.flags.writeable = False
+        return array
+
+    def __array_finalize__(self, source: Any) -> None:
+        """Take over the unit of the array that this is a part of."""
+        self.units = getattr(source, "units", "1")
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        """Return the result of a computation without a unit, since it may have another."""
+        return array[()] if return_scalar else np.asarray(array)
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Estimates of one metric, one per configuration.
+
+    Attributes
+    ----------
+    metric, units : str
+        Which metric, and its unit.
+    confidence : float
+        Probability that an interval covers the true value.
+    mean : ndarray of float64, shape (configuration,)
+        Mean over replications; of a ratio the pooled one, sum over sum.
+    standard_error : ndarray of float64, shape (configuration,)
+        Standard error of `mean`.
+    low, high : ndarray of float64, shape (configuration,)
+        Ends of the confidence intervals.
+    n : ndarray of int64, shape (configuration,)
+        Number of replications behind each estimate.
+    """
+
+    metric: str
+    units: str
+    confidence: float
+    mean: Array
+    standard_error: Array
+    low: Array
+    high: Array
+    n: Array
+
+    def __len__(self) -> int:
+        """Return the number of configurations."""
+        return len(self.mean)
+
+    @property
+    def half_width(self) -> Array:
+        """Half of the interval before it was cut at impossible values, shape (configuration,)."""
+        return np.asarray(np.fmax(self.high - self.mean, self.mean - self.low))
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a result says about itself.
+
+    Attributes
+    ----------
+    title : str
+        Name of the study.
+    seed : int
+        Its seed.
+    study : str
+        The whole study file.
+    created : str
+        When the results were made, ISO 8601.
+    fastlhp_version : str
+        By which version.
+    provenance : mapping
+        Command line, threads, platform, versions.
+    timing : mapping
+        ``events``, ``engine_seconds``, ``threads``, as far as known.
+    source : str
+        The file; empty for results in memory.
+    """
+
+    title: str
+    seed: int
+    study: str
+    created: str
+    fastlhp_version: str
+    provenance: Mapping[str, Any]
+    timing: Mapping[str, float]
+    source: str = ""
+
+
+class ResultData(Protocol):
+    """Where a `Results` takes its arrays from."""
+
+    @property
+    def attributes(self) -> Attributes: ...  # noqa: D102
+    @property
+    def n_replications(self) -> int: ...  # noqa: D102
+    @property
+    def context(self) -> Context: ...  # noqa: D102
+    @property
+    def status(self) -> Array: ...  # noqa: D102
+    @property
+    def messages(self) -> dict[int, str]: ...  # noqa: D102
+    @property
+    def coordinates(self) -> dict[str, Array]: ...  # noqa: D102
+    def metrics(self, metrics: Sequence[Metric], level: Level) -> list[Array]: ...  # noqa: D102
+    def histogram(self, name: str) -> Array: ...  # noqa: D102
+
+
+def coordinate_array(labels: Sequence[Any]) -> Array:
+    """Return the labels of a swept parameter as an array: int64, float64 or str (object)."""
+    if labels and all(isinstance(label, int) and not isinstance(label, bool) for label in labels):
+        try:
+            return np.array(labels, dtype=np.int64)
+        except OverflowError:  # a seed may need 64 bits; readers know no such integers
+            return np.array([str(label) for label in labels], dtype=object)
+    if labels and all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels):
+        return np.array(labels, dtype=np.float64)
+    return np.array([_text(label) for label in labels], dtype=object)
+
+
+def _text(label: Any) -> str:
+    """Return a label as TOML writes it."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def provenance(threads: int | None = None, command: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what a file should say about how it was made: command line, threads, platform, versions."""
+    versions = {"python": platform.python_version()}
+    for name in ("numpy", "numba", "llvmlite", "h5py"):
+        # Not by importing them: Numba takes a second.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "command": list(sys.argv if command is None else command),
+        "threads": threads,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "versions": versions,
+    }
+
+
+class MemoryData:
+    """Results that are kept in memory, as counters.
+
+    Parameters
+    ----------
+    study : Study
+        What is run.
+    n_replications : int
+        Replications of each configuration.
+    attributes : Attributes
+        What is known about the results.
+
+    Notes
+    -----
+    Its method `write` is a ``sink`` of ``execute``.
+    """
+
+    _BLOCK = 64
+
+    def __init__(self, study: Any, n_replications: int, attributes: Attributes) -> None:
+        self.study = study
+        self.n_replications = n_replications
+        self.attributes = attributes
+        self.results: dict[int, ConfigurationResult] = {}
+        self.context = Context.of(study.configurations, study.n_configurations)
+
+    def write(self, result: ConfigurationResult) -> None:
+        """Keep the result of a configuration."""
+        self.results[result.index] = result
+
+    @property
+    def status(self) -> Array:
+        """Status of each configuration."""
+        status = np.full(len(self.context), Status.NOT_RUN, dtype=np.int64)
+        for i, result in self.results.items():
+            status[i] = result.status
+        return status
+
+    @property
+    def messages(self) -> dict[int, str]:
+        """Why configurations failed, by index."""
+        return {i: result.message for i, result in sorted(self.results.items()) if result.message}
+
+    @property
+    def coordinates(self) -> dict[str, Array]:
+        """Swept parameters."""
+        return {path: coordinate_array(labels) for path, labels in self.study.coordinates.items()}
+
+    def metrics(self, metrics: Sequence[Metric], level: Level) -> list[Array]:
+        """Compute metrics."""
+        n, n_vms = len(self.context), self.context.n_vms
+        shape = (n, self.n_replications) if level == "host" else (n, self.n_replications, n_vms)
+        out = [np.empty(shape, dtype=metric.dtype) for metric in metrics]
+        for first in range(0, n, self._BLOCK):
+            rows = slice(first, min(first + self._BLOCK, n))
+            here = [self.results[i] for i in range(rows.start, rows.stop) if i in self.results]
+            block = Block(self.context.part(rows), first, here, self.n_replications, n_vms)
+            for array, metric in zip(out, metrics, strict=True):
+                array[rows] = block.metric(metric, level)
+        return out
+
+    def histogram(self, name: str) -> Array:
+        """Return a histogram of each configuration."""
+        out = np.full((len(self.context), N_BINS), -1, dtype=np.int64)
+        for i, result in self.results.items():
+            if result.status == Status.OK:
+                out[i] = result.histogram[HISTOGRAMS[name]]
+        return out
+
+
+class Results:
+    """What a study gave.
+
+    Made by `fastlhp.run` and `fastlhp.open`. ``results["lhp_probability"]`` is an array of shape
+    (configuration, replication); names are listed by `metrics`.
+    """
+
+    def __init__(self, data: ResultData) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        """Return the number of configurations."""
+        return len(self._data.status)
+
+    def __repr__(self) -> str:
+        """Return a short description."""
+        about = self._data.attributes
+        swept = len(self.configurations)
+        where = f", from {about.source}" if about.source else ""
+        return (
+            f"<fastlhp.Results of '{about.title}': {len(self)} configurations x {self.n_replications} "
+            f"replications, {swept} swept parameter{'' if swept == 1 else 's'}{where}>"
+        )
+
+    def __contains__(self, metric: object) -> bool:
+        """Say whether there is a metric of that name."""
+        return metric in METRICS or metric in CONFIGURATION_METRICS
+
+    def __iter__(self) -> Any:
+        """Iterate over the names of the metrics."""
+        return iter(self.metrics)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics: those with a value per replication, then those with one per configuration."""
+        return (*METRICS, *CONFIGURATION_METRICS)
+
+    @property
+    def n_replications(self) -> int:
+        """Number of replications of each configuration."""
+        return self._data.n_replications
+
+    @property
+    def configurations(self) -> dict[str, Array]:
+        """Swept parameters as columns: dotted path to an array of shape (configuration,)."""
+        return self._data.coordinates
+
+    @property
+    def status(self) -> Array:
+        """Status of each configuration: 0 ok, 1 failed, 2 not run."""
+        return self._data.status
+
+    @property
+    def messages(self) -> dict[int, str]:
+        """Why configurations failed, by index."""
+        return self._data.messages
+
+    @property
+    def attributes(self) -> Attributes:
+        """Title, seed, study text, versions."""
+        return self._data.attributes
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """What the simulation took: ``events``, ``engine_seconds``, ``threads``; empty if unknown."""
+        return dict(self._data.attributes.timing)
+
+    @property
+    def context(self) -> Context:
+        """pCPUs, frequency and duration of each configuration; names, vCPUs and weights of its VMs."""
+        return self._data.context
+
+    def units(self, metric: str) -> str:
+        """Return the unit of a metric."""
+        self._require(metric)
+        return METRICS[metric].units if metric in METRICS else CONFIGURATION_METRICS[metric].units
+
+    def long_name(self, metric: str) -> str:
+        """Return the meaning of a metric."""
+        self._require(metric)
+        return METRICS[metric].long_name if metric in METRICS else CONFIGURATION_METRICS[metric].long_name
+
+    def __getitem__(self, metric: str) -> MetricArray:
+        """Return a metric.
+
+        Parameters
+        ----------
+        metric : str
+            Its name.
+
+        Returns
+        -------
+        MetricArray
+            Shape (configuration, replication), or (configuration,) for those with one value per
+            configuration. Missing values are NaN, of counts -1.
+
+        Raises
+        ------
+        UnknownMetricError
+            If there is no such metric; also a KeyError.
+        """
+        self._require(metric)
+        if metric in METRICS:
+            return MetricArray(self._data.metrics([METRICS[metric]], "host")[0], METRICS[metric].units)
+        return MetricArray(self._per_configuration(metric), CONFIGURATION_METRICS[metric].units)
+
+    def vm(self, metric: str) -> MetricArray:
+        """Return a metric of each VM.
+
+        Parameters
+        ----------
+        metric : str
+            Its name.
+
+        Returns
+        -------
+        MetricArray
+            Shape (configuration, replication, vm), padded with NaN (-1 for counts) where a configuration has
+            fewer VMs; ``context.names`` has their names.
+
+        Raises
+        ------
+        UnknownMetricError
+            If there is no such metric of a VM; also a KeyError.
+        """
+        self._require(metric, "vm")
+        return MetricArray(self._data.metrics([METRICS[metric]], "vm")[0], METRICS[metric].units)
+
+    def histogram(self, name: str) -> tuple[Array, Array]:
+        """Return the histograms of contended lock waits ("wait") or of off-CPU holders ("holder_off").
+
+        Returns
+        -------
+        counts : ndarray of int64, shape (configuration, bin)
+            Pooled over VMs and replications; -1 for a configuration without results.
+        edges : ndarray of float64, shape (bin + 1,)
+            In s. Bin 0 holds 0 as well, the last bin everything above its lower edge.
+
+        Raises
+        ------
+        UnknownMetricError
+            If `name` is neither; also a KeyError.
+        """
+        if name not in HISTOGRAMS:
+            raise UnknownMetricError(f"unknown histogram {name!r}; choose from: {', '.join(HISTOGRAMS)}")
+        return self._data.histogram(name), bin_edges_ns() / NS
+
+    def summary(self, metric: str, confidence: float = 0.95) -> Summary:
+        """Estimate a metric of each configuration from its replications.
+
+        Parameters
+        ----------
+        metric : str
+            Its name.
+        confidence : float, optional
+            Probability that an interval covers the true value; in (0, 1).
+
+        Returns
+        -------
+        Summary
+            All arrays of shape (configuration,).
+
+        Raises
+        ------
+        UnknownMetricError
+            If there is no such metric; also a KeyError.
+        ValueError
+            If `confidence` is not in (0, 1).
+
+        Notes
+        -----
+        Replications are independent, what happens within one is not: they are the sample. The estimate is
+        their mean, for a ratio the pooled one ``r = sum(y) / sum(x)`` with the standard error of the
+        linearised estimator (delta method) ``sqrt(sum((y - r x)^2) / (n (n - 1))) / mean(x)``; intervals are
+        Student's with ``n - 1`` degrees of freedom, cut at values that the metric cannot have. Replications
+        without a value are left out. With a single replication, and for metrics with one value per
+        configuration, the error is unknown (NaN). Data without any spread give an interval of width zero.
+
+        Where a probability is estimated as 0 because nothing was seen in any replication, the spread says
+        nothing, and the upper end is the exact binomial (Clopper and Pearson) one, ``1 - (alpha / 2)^(1 /
+        trials)``. Acquisitions within a replication are not independent, so they are not the trials:
+        preemptions are, as if all acquisitions between two preemptions stood or fell together. This is
+        conservative, since a preemption hits one acquisition at most; it assumes that different preemptions
+        hit holders independently. Without any preemption the acquisitions are counted, because then it is
+        their being preempted that was never seen.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+        self._require(metric)
+        if metric not in METRICS:
+            return self._single(metric, confidence)
+        it = METRICS[metric]
+        if it.denominator:
+            names = dict.fromkeys((*it.numerator, *it.denominator, *it.trials))
+            arrays = self._data.metrics([METRICS[name] for name in names], "host")
+            columns = {name: _as_float(array) for name, array in zip(names, arrays, strict=True)}
+            return _ratio_summary(it, columns, confidence)
+        return _mean_summary(it, _as_float(self._data.metrics([it], "host")[0]), confidence)
+
+    def save(self, path: str | PathLike[str], force: bool = False) -> None:
+        """Write the results to a file.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; see ``docs/results.md`` for its format.
+        force : bool, optional
+            Overwrite an existing file.
+
+        Raises
+        ------
+        FastlhpError
+            If the file exists and `force` is not given, or cannot be written, or these results are a file
+            already.
+        """
+        from fastlhp.results.file import ResultWriter
+
+        data = self._data
+        if not isinstance(data, MemoryData):
+            raise FastlhpError(f"these results are already in a file, {data.attributes.source}; copy that")
+        about = data.attributes
+        with ResultWriter(
+            path,
+            data.study,
+            force=force,
+            replications=data.n_replications,
+            provenance=about.provenance,
+            created=about.created,
+        ) as writer:
+            for index in sorted(data.results):
+                writer.write(data.results[index])
+            writer.close(timing=about.timing)
+
+    def to_xarray(self, level: Level | Literal["histogram"] = "host") -> "xarray.Dataset":
+        """Return the results as an xarray Dataset.
+
+        Parameters
+        ----------
+        level : {"host", "vm", "histogram"}, optional
+            Metrics of the host, of each VM, or the histograms.
+
+        Returns
+        -------
+        xarray.Dataset
+            In memory, with the swept parameters as coordinates.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise MissingExtraError("to_xarray needs xarray: pip install 'fastlhp[xarray]'") from error
+        coordinates: dict[str, Any] = {"configuration": np.arange(len(self))}
+        coordinates |= {path: ("configuration", values) for path, values in self.configurations.items()}
+        variables: dict[str, Any] = {}
+        about = self.attributes
+        attributes = {
+            "title": about.title,
+            "seed": about.seed,
+            "created": about.created,
+            "study": about.study,
+        }
+        if level == "histogram":
+            edges = bin_edges_ns() / NS
+            coordinates |= {
+                "bin": ("bin", edges[:-1], {"units": "s"}),
+                "bin_upper": ("bin", edges[1:], {"units": "s"}),
+            }
+            for name in HISTOGRAMS:
+                variables[name] = (("configuration", "bin"), self._data.histogram(name), {"units": "1"})
+            return xarray.Dataset(variables, coordinates, attributes)
+        coordinates["replication"] = np.arange(self.n_replications)
+        dimensions: tuple[str, ...] = ("configuration", "replication")
+        if level == "vm":
+            dimensions = (*dimensions, "vm")
+            coordinates |= {
+                "vm": np.arange(self.context.n_vms),
+                "name": (("configuration", "vm"), self.context.names),
+                "vcpus": (("configuration", "vm"), self.context.vcpus),
+                "weight": (("configuration", "vm"), self.context.weight),
+            }
+        metrics = [metric for metric in METRICS.values() if level in metric.levels]
+        for metric, values in zip(metrics, self._data.metrics(metrics, level), strict=True):
+            meaning = metric.vm_long_name if level == "vm" and metric.vm_long_name else metric.long_name
+            variables[metric.name] = (dimensions, values, {"units": metric.units, "long_name": meaning})
+        if level == "host":
+            for single in CONFIGURATION_METRICS.values():
+                about_it = {"units": single.units, "long_name": single.long_name}
+                variables[single.name] = ("configuration", self._per_configuration(single.name), about_it)
+        return xarray.Dataset(variables, coordinates, attributes)
+
+    def to_dataframe(self, metrics: Sequence[str] | None = None) -> "pandas.DataFrame":
+        """Return the results as a pandas DataFrame, one row per configuration and replication.
+
+        Parameters
+        ----------
+        metrics : sequence of str, optional
+            Which metrics; by default all that have a value per replication. Those with one value per
+            configuration are repeated.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``configuration``, ``replication``, the swept parameters, the metrics.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        UnknownMetricError
+            If there is no such metric.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError("to_dataframe needs pandas: pip install 'fastlhp[xarray]'") from error
+        names = list(METRICS) if metrics is None else list(metrics)
+        for name in names:
+            self._require(name)
+        n, r = len(self), self.n_replications
+        columns: dict[str, Any] = {
+            "configuration": np.repeat(np.arange(n), r),
+            "replication": np.tile(np.arange(r), n),
+        }
+        columns |= {path: np.repeat(values, r) for path, values in self.configurations.items()}
+        several = [name for name in names if name in METRICS]
+        loaded = dict(zip(several, self._data.metrics([METRICS[m] for m in several], "host"), strict=True))
+        for name in names:
+            values = loaded[name].ravel() if name in METRICS else np.repeat(self._per_configuration(name), r)
+            columns[name] = values
+        return pandas.DataFrame(columns)
+
+    def _require(self, metric: str, level: Level = "host") -> None:
+        known = [m.name for m in METRICS.values() if level in m.levels]
+        if level == "host":
+            known += CONFIGURATION_METRICS
+        if metric in known:
+            return
+        what = "metric" if level == "host" else "metric of a VM"
+        close = difflib.get_close_matches(str(metric), known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(known)}"
+        raise UnknownMetricError(f"unknown {what} {metric!r}; {hint}")
+
+    def _per_configuration(self, name: str) -> Array:
+        if name == "status":
+            return self.status
+        single = CONFIGURATION_METRICS[name]
+        return histogram_quantile(self._data.histogram(single.histogram), single.quantile)
+
+    def _single(self, name: str, confidence: float) -> Summary:
+        values = np.asarray(self._per_configuration(name), dtype=np.float64)
+        nothing = np.full(len(values), np.nan)
+        n = np.where(self.status == Status.OK, self.n_replications, 0)
+        return Summary(name, self.units(name), confidence, values, nothing, nothing.copy(), nothing.copy(), n)
+
+
+def _as_float(values: Array) -> Array:
+    """Return float64 with NaN for missing values."""
+    if values.dtype.kind != "i":
+        return values
+    return np.where(values == missing_value(values.dtype), np.nan, values.astype(np.float64))
+
+
+def _half_width(standard_error: Array, n: Array, confidence: float) -> Array:
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * standard_error, dtype=np.float64)
+
+
+def _mean_summary(metric: Metric, values: Array, confidence: float) -> Summary:
+    valid = np.isfinite(values)
+    n = np.count_nonzero(valid, axis=1)
+    some = np.where(valid, values, 0.0)
+    mean = ratio(some.sum(axis=1), n)
+    # Rounding of the mean must not give equal values a spread.
+    first = np.take_along_axis(some, np.argmax(valid, axis=1)[:, None], axis=1)
+    constant = np.all(~valid | (some == first), axis=1) & (n > 0)
+    mean[constant] = first[constant, 0]
+    deviation = np.where(valid, some - mean[:, None], 0.0)
+    error = np.sqrt(ratio(np.sum(deviation**2, axis=1), n * (n - 1)))
+    half = _half_width(error, n, confidence)
+    low, high = np.fmax(mean - half, 0.0), np.fmax(np.fmin(mean + half, metric.largest), mean)
+    unknown = n < 2
+    low[unknown] = high[unknown] = np.nan
+    return Summary(metric.name, metric.units, confidence, mean, error, low, high, n)
+
+
+def _ratio_summary(metric: Metric, columns: Mapping[str, Array], confidence: float) -> Summary:
+    y = sum(columns[name] for name in metric.numerator)
+    x = sum(columns[name] for name in metric.denominator)
+    assert isinstance(y, np.ndarray) and isinstance(x, np.ndarray)
+    valid = np.isfinite(y) & np.isfinite(x)
+    n = np.count_nonzero(valid, axis=1)
+    y, x = np.where(valid, y, 0.0), np.where(valid, x, 0.0)
+    mean = ratio(y.sum(axis=1), x.sum(axis=1))
+    residual = np.where(valid, y - mean[:, None] * x, 0.0)
+    error = ratio(np.sqrt(ratio(np.sum(residual**2, axis=1), n * (n - 1))), ratio(x.sum(axis=1), n))
+    half = _half_width(error, n, confidence)
+    low, high = np.fmax(mean - half, 0.0), np.fmax(np.fmin(mean + half, metric.largest), mean)
+    if metric.trials:
+        totals = [np.where(valid, columns[name], 0.0).sum(axis=1) for name in metric.trials]
+        trials = np.min([np.where(total > 0, total, np.inf) for total in totals], axis=0)
+        none_seen = (mean == 0) & np.isfinite(trials)
+        high = np.where(none_seen, -np.expm1(np.log((1 - confidence) / 2) / trials), high)
+    unknown = (n < 2) | np.isnan(mean)
+    low[unknown] = high[unknown] = np.nan
+    return Summary(metric.name, metric.units, confidence, mean, error, low, high, n)

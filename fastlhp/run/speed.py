@@ -1,0 +1,124 @@
+"""How fast this machine simulates: remembered from run to run, for estimates of the run time.
+
+The speed is one small JSON file in the user's cache folder. Nothing depends on it, so it never makes anything
+fail.
+"""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastlhp.model.configuration import Configuration
+    from fastlhp.model.study import Study
+
+__all__ = ["Speed", "cache_folder", "estimate_events", "read_speed", "write_speed"]
+
+_SAMPLED = 20_000
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A measured speed.
+
+    Attributes
+    ----------
+    events_per_second : float
+        Simulated events per second of wall time, with all threads.
+    threads : int
+        Number of threads it was measured with.
+    """
+
+    events_per_second: float
+    threads: int
+
+
+def cache_folder() -> Path:
+    """Return the folder of fastlhp's caches; it need not exist.
+
+    ``FASTLHP_CACHE_DIR`` if set, else ``fastlhp`` in the user's cache folder of the platform.
+    """
+    own = os.environ.get("FASTLHP_CACHE_DIR")
+    if own:
+        return Path(own)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+    return Path(os.path.expanduser(base or "~/.cache")) / "fastlhp"
+
+
+def read_speed() -> Speed | None:
+    """Return the speed that this machine showed last, or None if none is known."""
+    try:
+        stored = json.loads((cache_folder() / "speed.json").read_text(encoding="utf-8"))
+        speed = Speed(float(stored["events_per_second"]), int(stored["threads"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    return speed if 0 < speed.events_per_second < math.inf and speed.threads > 0 else None
+
+
+def write_speed(events_per_second: float, threads: int) -> None:
+    """Remember a speed; where nothing can be written, nothing happens.
+
+    Parameters
+    ----------
+    events_per_second : float
+        Simulated events per second of wall time, compilation not counted.
+    threads : int
+        Number of threads it was measured with.
+    """
+    if not (0 < events_per_second < math.inf and threads > 0):
+        return
+    folder = cache_folder()
+    with contextlib.suppress(OSError, RuntimeError):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Renamed into place: several runs may end at the same time.
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix="speed-", suffix=".json")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump({"events_per_second": float(events_per_second), "threads": int(threads)}, stream)
+            os.replace(temporary, folder / "speed.json")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def estimate_events(study: "Study") -> float:
+    """Return about how many events a study has.
+
+    A vCPU that runs has two events a cycle (the end of the work outside and inside the lock), and at most as
+    many run as there are pCPUs. Spinning, halting and the hypervisor's own events are not counted; of very
+    large sweeps only a part is looked at.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+
+    Returns
+    -------
+    float
+        Events of all configurations and replications together.
+    """
+    count = study.n_configurations
+    step = max(1, count // _SAMPLED)
+    chosen = range(0, count, step)
+    total = math.fsum(_events_per_replication(study.configurations[index]) for index in chosen)
+    return total * count / len(chosen) * study.replications
+
+
+def _events_per_replication(configuration: "Configuration") -> float:
+    vcpus = configuration.n_vcpu
+    rate_per_ns = math.fsum(2 * vm.vcpus / vm.mean_cycle_ns for vm in configuration.vms) / vcpus
+    running = min(configuration.host.pcpus, vcpus)
+    return running * rate_per_ns * (configuration.warmup_ns + configuration.duration_ns)

@@ -1,0 +1,1132 @@
+"""Reference twin of the simulator: plain Python, event by event, written from docs/semantics.md alone.
+
+Nothing here is clever. At every step all vCPUs and pCPUs are looked at for the next event, in the order of
+section 2 of the semantics; the accounts are integrated over the interval before it by looking at the state
+of every vCPU and pCPU; then the one event is handled. The engine has to give the same counters, bit for bit.
+
+Times are integers in nanoseconds. `simulate` is the entry point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+CYCLE, CHOICE, HALT, SLICE, PHASE, ORDER, PLACEMENT, THRESHOLD = range(8)
+EXTENSION, WAKEUP, GRANT, KICK, TARGET, HANDOVER, SWITCH_TIME, EXIT_TIME = range(8, 16)
+HOST = 0xFFFFFFFF
+MASK = 0xFFFFFFFF
+LONGEST = np.float32(2**30)
+LOG_COEFFICIENTS = tuple(
+    np.float32(c)
+    for c in (
+        7.0376836292e-2,
+        -1.1514610310e-1,
+        1.1676998740e-1,
+        -1.2420140846e-1,
+        1.4249322787e-1,
+        -1.6668057665e-1,
+        2.0000714765e-1,
+        -2.4999993993e-1,
+        3.3333331174e-1,
+    )
+)
+LN_2 = np.float32(0.693147180559945)
+ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+
+
+def philox2x32(counter: tuple[int, int], key: int, rounds: int = 10) -> tuple[int, int]:
+    """Philox2x32 of Salmon et al., SC'11."""
+    c0, c1 = counter
+    for _ in range(rounds):
+        product = 0xD256D193 * c0
+        c0, c1 = (product >> 32) ^ key ^ c1, product & MASK
+        key = (key + 0x9E3779B9) & MASK
+    return c0, c1
+
+
+def philox4x32(
+    counter: tuple[int, int, int, int], key: tuple[int, int], rounds: int = 10
+) -> tuple[int, int, int, int]:
+    """Philox4x32 of Salmon et al., SC'11."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(rounds):
+        first, second = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (second >> 32) ^ c1 ^ k0, second & MASK, (first >> 32) ^ c3 ^ k1, first & MASK
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return c0, c1, c2, c3
+
+
+def bits_of(x: np.float32) -> int:
+    """IEEE pattern of a single as a signed integer."""
+    return int(x.view(np.int32))
+
+
+def standard_exponential(w: int) -> np.float32:
+    """Minus the logarithm of the fraction that a word stands for; every operation rounded to single."""
+    y = np.float32(w >> 1) + HALF
+    pattern = bits_of(y)
+    e = (pattern >> 23) - 127
+    mantissa = pattern & 0x7FFFFF
+    f = np.int32(mantissa | 127 << 23).view(np.float32)
+    if mantissa >= 0x3504F3:
+        f = f * HALF
+        e = e + 1
+    s = f - ONE
+    z = s * s
+    q = LOG_COEFFICIENTS[0]
+    for coefficient in LOG_COEFFICIENTS[1:]:
+        q = q * s
+        q = q + coefficient
+    log_f = s + (q * (s * z) - HALF * z)
+    return max(np.float32(31 - e) * LN_2 - log_f, ZERO)
+
+
+def segment_of(exponential: np.float32) -> int:
+    """Index of the table's segment: 32 to an octave from 2^-16, one more below."""
+    i = (bits_of(exponential) >> 18) - (bits_of(np.float32(2.0**-16)) >> 18) + 1
+    return min(max(i, 0), 672)
+
+
+def fraction(w: int, length: int) -> int:
+    """A uniform part of a duration, in 1..length."""
+    return ((w * length) >> 32) + 1
+
+
+class Draws:
+    """All random numbers of one replication, by name."""
+
+    def __init__(self, seed: int, replication: int, tables: Callable[[Any], Any] | None) -> None:
+        self.key = (seed & MASK, seed >> 32)
+        self.replication = replication
+        self.tables = tables
+        self.streams: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self.latest: dict[tuple[int, int, int], Any] = {}
+        self.counters: dict[tuple[int, int, int], int] = {}
+        self.segments: dict[int, Any] = {}
+
+    def words(self, purpose: int, vm: int, vcpu: int, n: int) -> tuple[int, int]:
+        """Return both words of the draw of this name."""
+        owner = (purpose, vm, vcpu)
+        if owner not in self.streams:
+            k, c, _, _ = philox4x32((vm, vcpu, self.replication, purpose), self.key)
+            self.streams[owner] = (k, c)
+        # The two words of a cycle are asked for at different times.
+        if self.latest.get(owner, (None,))[0] != n:
+            k, c = self.streams[owner]
+            self.latest[owner] = (n, philox2x32((n & MASK, c), k))
+        return self.latest[owner][1]
+
+    def next_word(self, purpose: int, vm: int, vcpu: int) -> int:
+        """First word of the owner's next draw; moves its counter."""
+        owner = (purpose, vm, vcpu)
+        n = self.counters.get(owner, 0)
+        self.counters[owner] = n + 1
+        return self.words(purpose, vm, vcpu, n)[0]
+
+    def next_choice(self, count: int, purpose: int, vm: int, vcpu: int) -> int:
+        """One of `count` things; nothing is drawn for one thing."""
+        if count == 1:
+            return 0
+        return (self.next_word(purpose, vm, vcpu) * count) >> 32
+
+    def next_duration(self, distribution: Any, purpose: int, vm: int, vcpu: int) -> int:
+        """Next duration of this owner; nothing is drawn for a constant."""
+        if distribution.kind == "constant":
+            return int(distribution.value_ns)
+        return self.duration(distribution, self.next_word(purpose, vm, vcpu))
+
+    def duration(self, distribution: Any, w: int) -> int:
+        """Duration in ticks that a word stands for."""
+        if distribution.kind == "constant":
+            return int(distribution.value_ns)
+        exponential = standard_exponential(w)
+        if distribution.kind == "exponential":
+            x = np.float32(distribution.mean_ns) * exponential
+        else:
+            if id(distribution) not in self.segments:
+                # The distribution is kept beside its table so that its id stays its own.
+                self.segments[id(distribution)] = (self.tables(distribution), distribution)
+            a, b = self.segments[id(distribution)][0]
+            i = segment_of(exponential)
+            x = a[i] + b[i] * exponential
+        return int(min(x, LONGEST) + HALF)
+
+    def shuffle(self, things: list[Any], purpose: int, vm: int, vcpu: int) -> list[Any]:
+        """Fisher and Yates' shuffle from the end."""
+        n = len(things)
+        for i in range(n - 1, 0, -1):
+            j = (self.words(purpose, vm, vcpu, n - 1 - i)[0] * (i + 1)) >> 32
+            things[i], things[j] = things[j], things[i]
+        return things
+
+
+USER, KERNEL, WAITING, HOLDING, HALTED_BY_GUEST = "user", "kernel", "waiting", "holding", "halted"
+READY, SWITCHED_IN, RUNNING, EXIT, HALTED = "ready", "switched in", "running", "exit", "halted"
+
+VM_COUNTERS = (
+    "acquisitions",
+    "contended_acquisitions",
+    "wait_ns",
+    "wait_max_ns",
+    "lhp_events",
+    "lhp_acquisitions",
+    "lwp_events",
+    "lwp_grants",
+    "preemptions",
+    "context_switches",
+    "yields",
+    "guard_yields",
+    "informed_yields",
+    "directed_yields_holder",
+    "directed_yields_waiter",
+    "directed_yields_other",
+    "directed_yields_none",
+    "halts",
+    "guest_halts",
+    "kicks",
+    "extensions",
+    "extensions_expired",
+    "user_ns",
+    "kernel_ns",
+    "hold_ns",
+    "spin_ns",
+    "spin_lhp_ns",
+    "spin_lwp_ns",
+    "switch_ns",
+    "exit_ns",
+    "ready_ns",
+    "costop_ns",
+    "halted_ns",
+    "priority_inversion_ns",
+    "holder_off_ns",
+    "holder_off_spells",
+    "holder_off_max_ns",
+)
+
+
+@dataclass
+class Outcome:
+    """Counters of one replication."""
+
+    vm: dict[str, list[int]]
+    host: dict[str, int]
+    wait_histogram: dict[int, int]
+    holder_off_histogram: dict[int, int]
+    trace: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+
+class Lock:
+    """One lock of a VM."""
+
+    def __init__(self, kind: str, vm: Vm, index: int) -> None:
+        self.kind = kind
+        self.fifo = kind in ("ticket", "queue")
+        self.vm = vm
+        self.index = index
+        self.owner: Vcpu | None = None  # holds it, or was granted it
+        self.queue: list[Vcpu] = []  # of a FIFO lock: who waits and was not granted it
+        self.next_ticket = 0
+        self.serving = 0
+
+
+class Vm:
+    """One VM: what it does, its locks and its counters."""
+
+    def __init__(self, spec: Any, index: int) -> None:
+        self.spec = spec
+        self.index = index
+        self.vcpus: list[Vcpu] = []
+        self.locks = [Lock(spec.lock.kind, self, i) for i in range(spec.lock.count)]
+        self.counters = dict.fromkeys(VM_COUNTERS, 0)
+
+
+class Vcpu:
+    """One virtual CPU: where its guest is, and where the hypervisor has it."""
+
+    def __init__(self, vm: Vm, index: int, number: int) -> None:
+        self.vm = vm
+        self.index = index  # within its VM
+        self.number = number  # over the host
+        # The guest.
+        self.cycle = 0
+        self.phase = USER
+        self.length = 0  # of the phase, as drawn
+        self.residual = 0  # of the phase
+        self.lock: Lock | None = None
+        self.ticket = -1
+        self.granted = False
+        self.handover: int | None = None  # residual of the handover that follows a grant
+        self.attempted_at = 0
+        self.contended = False
+        self.suffered = False  # this acquisition had an LHP event
+        self.off_since: int | None = None  # since its LHP event
+        self.threshold_at: int | None = None
+        # The hypervisor.
+        self.state = READY
+        self.home = 0  # pCPU whose queue it belongs to, or its column
+        self.slot = 0
+        self.wake_at: int | None = None
+        self.slice_end = 0
+        self.rest: int | None = None  # of its slice, kept over a yield, halt or HLT
+        self.inherited: int | None = None  # rest of the slice of whoever boosted it
+        self.extension_end: int | None = None
+        self.extended = False  # in this slice
+        self.debt = 0
+        self.exits: list[str] = []  # what the exit under way is for, and what follows it
+
+
+class Pcpu:
+    """One physical CPU."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.vcpu: Vcpu | None = None  # running, switched in, or in an exit
+        self.last: Vcpu | None = None
+        self.until = 0  # end of the switch or exit
+        self.queue: list[Vcpu] = []  # round_robin only
+        self.due = False  # gang: its vCPU came out of an exit and is not the choice
+
+
+def histogram_bin(x: int) -> int:
+    """16 bins to an octave, the last one open."""
+    if x == 0:
+        return 0
+    o = x.bit_length() - 1
+    return min(16 * o + (((x << 4) >> o) & 15), 703)
+
+
+class Host:
+    """A host and its VMs, run for one replication."""
+
+    def __init__(
+        self, configuration: Any, seed: int, replication: int, tables: Any = None, trace: bool = False
+    ) -> None:
+        self.configuration = configuration
+        self.scheduler = configuration.scheduler
+        self.guard = configuration.guard
+        self.response = configuration.response
+        self.gang = self.scheduler.kind == "gang"
+        self.draws = Draws(seed, replication, tables)
+        self.now = 0
+        self.start_of_window = configuration.warmup_ns
+        self.end = configuration.warmup_ns + configuration.duration_ns
+        self.measuring = False
+        self.tracing = trace
+        self.trace: list[tuple[int, int, int, str]] = []
+        self.idle_ns = 0
+        self.fragmentation_ns = 0
+        self.events = 0
+        self.wait_histogram: dict[int, int] = {}
+        self.holder_off_histogram: dict[int, int] = {}
+
+        self.pcpus = [Pcpu(p) for p in range(configuration.host.pcpus)]
+        self.vms = [Vm(spec, m) for m, spec in enumerate(configuration.vms)]
+        self.vcpus: list[Vcpu] = []
+        for vm in self.vms:
+            for j in range(vm.spec.vcpus):
+                vcpu = Vcpu(vm, j, len(self.vcpus))
+                vm.vcpus.append(vcpu)
+                self.vcpus.append(vcpu)
+        self.queue: list[Vcpu] = []  # global only
+        self.slots: list[list[Vcpu | None]] = []  # gang only
+        self.slot = 0
+        self.slot_end = 0
+
+    # Small helpers.
+
+    def note(self, v: Vcpu | None, what: str, p: Pcpu | None = None) -> None:
+        """Write one line of the trace."""
+        if self.tracing:
+            p = p if p is not None else (self.pcpu_of(v) if v is not None else None)
+            self.trace.append(
+                (self.now, p.index if p is not None else -1, v.number if v is not None else -1, what)
+            )
+
+    def count(self, v: Vcpu, counter: str, amount: int = 1) -> None:
+        """Book to the VM of a vCPU."""
+        v.vm.counters[counter] += amount
+
+    def pcpu_of(self, v: Vcpu) -> Pcpu | None:
+        """Return the pCPU that a vCPU occupies."""
+        for p in self.pcpus:
+            if p.vcpu is v:
+                return p
+        return None
+
+    def queue_of(self, p: Pcpu) -> list[Vcpu]:
+        """Return the run queue that a pCPU serves."""
+        return self.queue if self.scheduler.kind == "global" else p.queue
+
+    def draw(self, distribution: Any, purpose: int, v: Vcpu) -> int:
+        """Next duration of a purpose of a vCPU."""
+        return self.draws.next_duration(distribution, purpose, v.vm.index, v.index)
+
+    def words(self, purpose: int, v: Vcpu) -> tuple[int, int]:
+        """Return the words of a purpose that is addressed by the vCPU's cycle."""
+        return self.draws.words(purpose, v.vm.index, v.index, v.cycle)
+
+    # Start, section 4.
+
+    def start(self) -> None:
+        """Place the vCPUs, order the queues, dispatch the first ones."""
+        for v in self.vcpus:
+            self.start_user(v)
+        if self.scheduler.kind == "round_robin":
+            self.start_round_robin()
+        elif self.scheduler.kind == "global":
+            self.start_global()
+        else:
+            self.start_gang()
+
+    def start_round_robin(self) -> None:
+        n_pcpu = len(self.pcpus)
+        first = 0
+        for vm in self.vms:
+            for v in vm.vcpus:
+                v.home = self.place(vm, v, first, n_pcpu)
+            first += len(vm.vcpus)
+        for p in self.pcpus:
+            p.queue = [v for v in self.vcpus if v.home == p.index]
+            if self.scheduler.order == "random":
+                self.draws.shuffle(p.queue, ORDER, HOST, p.index)
+        for p in self.pcpus:
+            if p.queue:
+                self.start_on(p.queue.pop(0), p)
+
+    def place(self, vm: Vm, v: Vcpu, first: int, n_pcpu: int) -> int:
+        placement = self.scheduler.placement
+        if placement == "spread":
+            return (first + v.index) % n_pcpu
+        if placement == "aligned":
+            return v.index % n_pcpu
+        if placement == "random":
+            return self.draws.next_choice(n_pcpu, PLACEMENT, vm.index, v.index)
+        assert placement == "balance", placement
+        order = self.draws.shuffle(list(range(n_pcpu)), PLACEMENT, vm.index, v.index // n_pcpu)
+        return order[v.index % n_pcpu]
+
+    def start_global(self) -> None:
+        self.queue = list(self.vcpus)
+        if self.scheduler.order == "random":
+            self.draws.shuffle(self.queue, ORDER, HOST, 0)
+        for p in self.pcpus:
+            if self.queue:
+                self.start_on(self.queue.pop(0), p)
+
+    def start_on(self, v: Vcpu, p: Pcpu) -> None:
+        """Dispatch at time 0: no switch, and a slice cut by the phase."""
+        p.vcpu = p.last = v
+        v.state = RUNNING
+        length = self.draw(self.scheduler.slice, SLICE, v)
+        self.set_slice(v, self.cut(length, p.index))
+
+    def cut(self, length: int, p: int) -> int:
+        """First slice or slot of a pCPU."""
+        phase = self.scheduler.phase
+        if phase == "aligned":
+            return length
+        if phase == "random":
+            return fraction(self.draws.words(PHASE, HOST, p, 0)[0], length)
+        return max(1, round(phase[p] * length))
+
+    def start_gang(self) -> None:
+        n_pcpu = len(self.pcpus)
+        for vm in self.vms:
+            s = 0
+            while s < len(self.slots) and self.slots[s].count(None) < len(vm.vcpus):
+                s += 1
+            if s == len(self.slots):
+                self.slots.append([None] * n_pcpu)
+            for v in vm.vcpus:
+                v.home = self.slots[s].index(None)
+                v.slot = s
+                self.slots[s][v.home] = v
+        length = self.draws.next_duration(self.scheduler.slice, SLICE, HOST, 0)
+        self.slot_end = self.cut(length, 0)
+        for p in self.pcpus:
+            v = self.choice(p)
+            if v is not None:
+                p.vcpu = p.last = v
+                v.state = RUNNING
+
+    # Order of events, section 2.
+
+    def run(self) -> Outcome:
+        """Run to the end of the window."""
+        self.start()
+        while True:
+            due, order, index, kind = self.next_event()
+            assert due >= self.now
+            self.elapse(due - self.now)
+            self.now = due
+            if order == 1:
+                if not self.measuring:
+                    self.open_window()
+                else:
+                    break
+            elif order == 2:
+                self.guest_event(self.pcpus[index])
+            elif order == 3:
+                self.end_slot()
+            elif order == 4:
+                p = self.pcpus[index]
+                if kind == 0 and p.vcpu.state == SWITCHED_IN:
+                    self.start_running(p.vcpu)
+                elif kind == 0:
+                    self.end_exit(p.vcpu)
+                elif kind == 1:
+                    self.end_slice(p)
+                else:
+                    self.threshold(p.vcpu)
+            else:
+                self.wake(self.vcpus[index])
+        return self.outcome()
+
+    def next_event(self) -> tuple[int, int, int, int]:
+        """(time, place in the order, index, kind) of the next event: the least of all candidates."""
+        candidates = [(self.end if self.measuring else self.start_of_window, 1, 0, 0)]
+        if self.gang:
+            candidates.append((max(self.now, self.slot_end), 3, 0, 0))
+        for p in self.pcpus:
+            v = p.vcpu
+            if v is None:
+                continue
+            if v.state != RUNNING:
+                candidates.append((p.until, 4, p.index, 0))
+                continue
+            if v.phase != WAITING:
+                candidates.append((self.now + v.residual, 2, p.index, 0))
+            elif v.granted:
+                candidates.append((self.now + v.handover, 2, p.index, 0))
+            elif v.threshold_at is not None:
+                candidates.append((max(self.now, v.threshold_at), 4, p.index, 2))
+            if self.gang:
+                if p.due:
+                    candidates.append((self.now, 4, p.index, 1))
+            else:
+                boundary = v.slice_end if v.extension_end is None else v.extension_end
+                candidates.append((max(self.now, boundary), 4, p.index, 1))
+        for v in self.vcpus:
+            if v.wake_at is not None:
+                candidates.append((v.wake_at, 5, v.number, 0))
+        return min(candidates)
+
+    def open_window(self) -> None:
+        """End of the warm-up."""
+        self.measuring = True
+        for vm in self.vms:
+            vm.counters = dict.fromkeys(VM_COUNTERS, 0)
+        self.idle_ns = 0
+        self.fragmentation_ns = 0
+        self.wait_histogram = {}
+        self.holder_off_histogram = {}
+        self.note(None, "window opens")
+
+    # Accounts, section 5.
+
+    def elapse(self, dt: int) -> None:
+        """Let running guests progress and book the interval to every account."""
+        if dt == 0:
+            return
+        for v in self.vcpus:
+            if v.state == RUNNING:
+                if v.phase != WAITING:
+                    v.residual -= dt
+                elif v.granted:
+                    v.handover -= dt
+        if not self.measuring:
+            return
+        anybody_queued = any([v.state == READY for v in self.vcpus])
+        lightest = min([p.vcpu.vm.spec.weight for p in self.pcpus if p.vcpu is not None], default=math.inf)
+        for p in self.pcpus:
+            if p.vcpu is None:
+                self.idle_ns += dt
+                if anybody_queued:
+                    self.fragmentation_ns += dt
+            elif p.vcpu.state == SWITCHED_IN:
+                p.vcpu.vm.counters["switch_ns"] += dt
+        for v in self.vcpus:
+            counters = v.vm.counters
+            if v.state == READY:
+                counters["ready_ns"] += dt
+                if self.scheduler.kind != "global":
+                    occupant = self.pcpus[v.home].vcpu
+                    lightest = math.inf if occupant is None else occupant.vm.spec.weight
+                if lightest < v.vm.spec.weight:
+                    counters["priority_inversion_ns"] += dt
+            elif v.state == SWITCHED_IN:
+                counters["ready_ns"] += dt
+            elif v.state == EXIT:
+                counters["exit_ns"] += dt
+            elif v.state == HALTED:
+                counters["halted_ns"] += dt
+            elif v.phase == USER:
+                counters["user_ns"] += dt
+            elif v.phase == KERNEL:
+                counters["kernel_ns"] += dt
+            elif v.phase == HOLDING:
+                counters["hold_ns"] += dt
+            else:
+                assert v.phase == WAITING
+                counters["spin_ns"] += dt
+                owner = v.lock.owner
+                assert owner is not None, "a running waiter beside a free lock"
+                if owner.state != RUNNING:
+                    counters["spin_lhp_ns" if owner.phase == HOLDING else "spin_lwp_ns"] += dt
+
+    def outcome(self) -> Outcome:
+        """Check that the accounts add up, and hand them over."""
+        counters = [vm.counters for vm in self.vms]
+        duration = self.configuration.duration_ns
+        on_cpu = ("user_ns", "kernel_ns", "hold_ns", "spin_ns", "exit_ns")
+        total = sum(c[name] for c in counters for name in (*on_cpu, "switch_ns")) + self.idle_ns
+        assert total == len(self.pcpus) * duration
+        for vm, c in zip(self.vms, counters, strict=True):
+            total = sum(c[name] for name in (*on_cpu, "ready_ns", "halted_ns"))
+            assert total == len(vm.vcpus) * duration
+        return Outcome(
+            vm={name: [c[name] for c in counters] for name in VM_COUNTERS},
+            host={
+                "idle_ns": self.idle_ns,
+                "fragmentation_ns": self.fragmentation_ns,
+                "events": self.events,
+            },
+            wait_histogram=self.wait_histogram,
+            holder_off_histogram=self.holder_off_histogram,
+            trace=self.trace,
+        )
+
+    # The guest, section 3.
+
+    def guest_event(self, p: Pcpu) -> None:
+        """End of a phase or of a handover of a running vCPU."""
+        v = p.vcpu
+        if v.phase == WAITING:
+            assert v.granted and v.handover == 0
+            self.start_holding(v)
+            return
+        assert v.residual == 0
+        if v.length > 0:
+            self.events += 1
+        if v.phase == USER:
+            self.start_kernel(v)
+        elif v.phase == KERNEL:
+            self.attempt(v)
+        else:
+            self.release(v)
+
+    def start_user(self, v: Vcpu) -> None:
+        v.phase = USER
+        v.length = v.residual = self.draws.duration(v.vm.spec.user, self.words(CYCLE, v)[0])
+
+    def start_kernel(self, v: Vcpu) -> None:
+        kernel = v.vm.spec.kernel
+        if kernel.kind == "constant" and kernel.value_ns == 0:
+            self.attempt(v)
+            return
+        v.phase = KERNEL
+        v.length = v.residual = self.draws.duration(kernel, self.words(CHOICE, v)[0])
+
+    def pick_lock(self, v: Vcpu) -> Lock:
+        locks, weights = v.vm.locks, v.vm.spec.lock.weights
+        if len(locks) == 1:
+            return locks[0]
+        w = self.words(CHOICE, v)[1]
+        if weights is None:
+            return locks[(w * len(locks)) >> 32]
+        cumulated = 0.0
+        for lock, weight in zip(locks[:-1], weights[:-1], strict=True):
+            cumulated += weight
+            if w < round(2**32 * (cumulated / sum(weights))):
+                return lock
+        return locks[-1]
+
+    def attempt(self, v: Vcpu) -> None:
+        lock = self.pick_lock(v)
+        v.lock = lock
+        v.attempted_at = self.now
+        v.ticket = lock.next_ticket
+        lock.next_ticket += 1
+        if lock.owner is None and not lock.queue:
+            lock.owner = v
+            v.contended = False
+            self.start_holding(v)
+            return
+        v.phase = WAITING
+        v.contended = True
+        v.granted = False
+        v.handover = None
+        if lock.fifo:
+            lock.queue.append(v)
+        self.note(v, f"waits for lock {lock.index}")
+        self.start_spinning(v)
+
+    def start_holding(self, v: Vcpu) -> None:
+        lock = v.lock
+        assert lock.owner is v
+        assert not any(w.phase == HOLDING and w.lock is lock for w in self.vcpus)
+        if lock.fifo:
+            assert v.ticket == lock.serving
+            lock.serving += 1
+        v.phase = HOLDING
+        v.granted = False
+        v.handover = None
+        v.threshold_at = None
+        v.suffered = False
+        v.length = v.residual = self.draws.duration(v.vm.spec.hold, self.words(CYCLE, v)[1])
+        self.note(v, f"holds lock {lock.index}")
+        self.count(v, "acquisitions")
+        if v.contended:
+            wait = self.now - v.attempted_at
+            self.count(v, "contended_acquisitions")
+            self.count(v, "wait_ns", wait)
+            v.vm.counters["wait_max_ns"] = max(v.vm.counters["wait_max_ns"], wait)
+            b = histogram_bin(wait)
+            self.wait_histogram[b] = self.wait_histogram.get(b, 0) + 1
+
+    def release(self, v: Vcpu) -> None:
+        """Release; then the exits that follow it: a kick, and HLT or the guard's yield."""
+        lock = v.lock
+        self.note(v, f"releases lock {lock.index}")
+        lock.owner = None
+        v.lock = None
+        coin = self.words(HALT, v)[0] if v.vm.spec.halt_probability > 0 else MASK
+        halts = coin < round(v.vm.spec.halt_probability * 2**32)
+        # Anything but HOLDING, so that the grant sees the lock as free; its residual is set below.
+        v.phase = HALTED_BY_GUEST
+        kicked = self.hand_on(lock, v)
+
+        exits = ["kick"] if kicked else []
+        if halts:
+            exits.append("hlt")
+        elif v.extension_end is not None and self.guard.kind == "delay":
+            exits.append("guard")
+        if v.extension_end is not None and self.guard.kind == "delay":
+            self.end_extension(v)
+        if not halts:
+            v.cycle += 1
+            self.start_user(v)
+        if exits:
+            self.begin_exit(v, exits)
+
+    def hand_on(self, lock: Lock, releaser: Vcpu) -> bool:
+        """Grant a released lock, or leave it free; say whether the releaser has to kick somebody."""
+        m, g = lock.vm.index, lock.index
+        if lock.fifo:
+            return self.grant(lock, lock.queue.pop(0), releaser) if lock.queue else False
+        running = [p.vcpu for p in self.pcpus if p.vcpu is not None and self.spins_on(p.vcpu, lock)]
+        if running:
+            return self.grant(lock, running[self.draws.next_choice(len(running), GRANT, m, g)], releaser)
+        blocked = [
+            w
+            for w in self.vcpus
+            if w.state == HALTED and w.phase == WAITING and w.lock is lock and w.wake_at is None
+        ]
+        if blocked:
+            self.kick(blocked[self.draws.next_choice(len(blocked), KICK, m, g)], releaser)
+            return True
+        return False
+
+    def spins_on(self, v: Vcpu, lock: Lock) -> bool:
+        return v.state == RUNNING and v.phase == WAITING and v.lock is lock
+
+    def grant(self, lock: Lock, v: Vcpu, releaser: Vcpu) -> bool:
+        """Make a waiter the owner; say whether it has to be kicked."""
+        self.note(v, f"is granted lock {lock.index}")
+        lock.owner = v
+        v.granted = True
+        v.threshold_at = None
+        handover = lock.vm.spec.handover
+        if not (handover.kind == "constant" and handover.value_ns == 0):
+            v.handover = self.draw(handover, HANDOVER, v)
+            if lock.kind != "queue":
+                k = 1 + sum(self.spins_on(w, lock) for w in self.vcpus if w is not v)
+                v.handover = v.handover * (1 + k) // 2
+        if v.state == RUNNING:
+            if v.handover is None:
+                self.start_holding(v)
+            return False
+        self.count(v, "lwp_grants")
+        if v.state == HALTED:
+            self.kick(v, releaser)
+            return True
+        return False
+
+    def kick(self, v: Vcpu, releaser: Vcpu) -> None:
+        self.count(releaser, "kicks")
+        self.note(v, "is kicked")
+        v.wake_at = self.now + self.draw(self.response.wakeup, WAKEUP, v)
+
+    def start_spinning(self, v: Vcpu) -> None:
+        """Begin to spin, with a new threshold if there is a response."""
+        v.threshold_at = None
+        if self.response.kind != "none":
+            v.threshold_at = self.now + self.draw(self.response.spin_threshold, THRESHOLD, v)
+
+    def go_on(self, v: Vcpu) -> None:
+        """Do what a vCPU does that starts to run."""
+        v.state = RUNNING
+        if v.phase != WAITING:
+            return
+        if v.granted:
+            if v.handover is None:
+                self.start_holding(v)
+        elif not v.lock.fifo and v.lock.owner is None:
+            v.lock.owner = v
+            self.start_holding(v)
+        else:
+            self.start_spinning(v)
+
+    # The hypervisor, section 4.
+
+    def dispatch(self, v: Vcpu, p: Pcpu) -> None:
+        """Give an idle pCPU to a vCPU that is in no queue."""
+        assert p.vcpu is None and v.state == READY
+        another = p.last is not None and p.last is not v
+        p.vcpu = p.last = v
+        p.due = False
+        self.note(v, "is dispatched")
+        if another:
+            self.count(v, "context_switches")
+            self.events += 1
+            length = self.draw(self.configuration.host.context_switch, SWITCH_TIME, v)
+            if length > 0:
+                v.state = SWITCHED_IN
+                p.until = self.now + length
+                return
+        self.start_running(v)
+
+    def start_running(self, v: Vcpu) -> None:
+        """Begin to run after a dispatch: the slice begins."""
+        self.note(v, "runs")
+        if v.off_since is not None:
+            spell = self.now - v.off_since
+            v.off_since = None
+            self.count(v, "holder_off_ns", spell)
+            self.count(v, "holder_off_spells")
+            v.vm.counters["holder_off_max_ns"] = max(v.vm.counters["holder_off_max_ns"], spell)
+            b = histogram_bin(spell)
+            self.holder_off_histogram[b] = self.holder_off_histogram.get(b, 0) + 1
+        if not self.gang:
+            if v.inherited is not None:
+                self.set_slice(v, v.inherited)
+            elif v.rest is not None:
+                self.set_slice(v, v.rest)
+            else:
+                self.new_slice(v)
+            v.inherited = v.rest = None
+        self.go_on(v)
+
+    def new_slice(self, v: Vcpu) -> None:
+        """Draw a slice, less what the vCPU owes."""
+        length = self.draw(self.scheduler.slice, SLICE, v)
+        if v.debt > 0:
+            length = max(1, length - v.debt)
+            v.debt = 0
+        self.set_slice(v, length)
+
+    def set_slice(self, v: Vcpu, length: int) -> None:
+        v.slice_end = self.now + length
+        v.extension_end = None
+        v.extended = False
+
+    def leave(self, v: Vcpu) -> Pcpu:
+        """Take a vCPU off its pCPU."""
+        p = self.pcpu_of(v)
+        p.vcpu = None
+        p.due = False
+        v.threshold_at = None
+        v.extension_end = None
+        v.rest = None
+        v.inherited = None
+        return p
+
+    def keep_rest(self, v: Vcpu) -> None:
+        """After a yield, a halt or HLT: keep the rest of the slice, if the scheduler says so."""
+        if not self.gang and self.scheduler.slice_after_yield == "rest" and v.slice_end > self.now:
+            v.rest = v.slice_end - self.now
+
+    def to_tail(self, v: Vcpu) -> None:
+        v.state = READY
+        if not self.gang:
+            self.queue_of(self.pcpus[v.home]).append(v)
+
+    def pick(self, p: Pcpu) -> None:
+        """Dispatch who is next, if anybody."""
+        if self.gang:
+            v = self.choice(p)
+        else:
+            queue = self.queue_of(p)
+            v = queue.pop(0) if queue else None
+        if v is not None:
+            self.dispatch(v, p)
+
+    def preempt(self, v: Vcpu) -> None:
+        """Take the pCPU from a running vCPU against its will."""
+        assert v.state == RUNNING
+        self.note(v, f"is preempted, {v.phase}")
+        self.count(v, "preemptions")
+        if v.phase == HOLDING:
+            self.count(v, "lhp_events")
+            if not v.suffered:
+                self.count(v, "lhp_acquisitions")
+                v.suffered = True
+            v.off_since = self.now
+        elif v.phase == WAITING:
+            self.count(v, "lwp_events")
+        p = self.leave(v)
+        self.to_tail(v)
+        self.pick(p)
+
+    def end_slice(self, p: Pcpu) -> None:
+        """End of a slice or of an extension."""
+        v = p.vcpu
+        if self.gang:
+            self.preempt(v)
+            return
+        ends_extension = v.extension_end is not None
+        if ends_extension:
+            self.end_extension(v)
+        if not self.queue_of(p):
+            self.new_slice(v)
+        elif ends_extension:
+            if v.phase == HOLDING:
+                self.count(v, "extensions_expired")
+            self.preempt(v)
+        elif not self.extend(v):
+            self.preempt(v)
+
+    def extend(self, v: Vcpu) -> bool:
+        """Ask the guard; say whether the vCPU may go on."""
+        if self.guard.kind == "none" or v.extended or v.phase != HOLDING:
+            return False
+        delay = self.guard.kind == "delay"
+        length = self.draw(self.guard.cap if delay else self.guard.length, EXTENSION, v)
+        if delay and length == 0:
+            return False
+        self.note(v, f"is extended by {length}")
+        self.count(v, "extensions")
+        v.extension_end = self.now + length
+        v.extended = True
+        return True
+
+    def end_extension(self, v: Vcpu) -> None:
+        if self.guard.kind == "delay" and self.guard.repay:
+            v.debt += self.now - v.slice_end
+        v.extension_end = None
+
+    def begin_exit(self, v: Vcpu, exits: list[str]) -> None:
+        """Leave the guest: count what for, and let the exit's time pass."""
+        v.exits = exits
+        v.threshold_at = None
+        reason = exits[0]
+        self.note(v, f"exits: {reason}")
+        if reason == "yield":
+            self.count(v, "yields")
+        elif reason == "guard":
+            self.count(v, "guard_yields")
+        elif reason == "hlt":
+            self.count(v, "guest_halts")
+        if reason != "kick" and v.extension_end is not None:
+            self.end_extension(v)
+        length = self.draw(self.configuration.host.vm_exit, EXIT_TIME, v)
+        v.state = EXIT
+        if length > 0:
+            self.pcpu_of(v).until = self.now + length
+        else:
+            self.end_exit(v)
+
+    def end_exit(self, v: Vcpu) -> None:
+        """End of an exit: the next one, or what the last one was for."""
+        reason, *following = v.exits
+        v.exits = following
+        if following:
+            self.begin_exit(v, following)
+        elif reason == "kick":
+            self.keep(v)
+        elif reason == "hlt":
+            halt_time = self.draws.duration(v.vm.spec.halt_time, self.words(HALT, v)[1])
+            v.cycle += 1
+            self.start_user(v)
+            v.wake_at = self.now + halt_time
+            self.block(v)
+        elif reason == "guard":
+            p = self.leave(v)
+            self.keep_rest(v)
+            self.to_tail(v)
+            self.pick(p)
+        elif reason == "halt":
+            if v.granted or (not v.lock.fifo and v.lock.owner is None):
+                self.keep(v)
+            else:
+                self.count(v, "halts")
+                self.block(v)
+        else:
+            self.end_spin_yield(v)
+
+    def keep(self, v: Vcpu) -> None:
+        """Go on after an exit on the same pCPU; an ended slice is the next event's business."""
+        self.note(v, "goes on")
+        self.go_on(v)
+        if self.gang:
+            p = self.pcpu_of(v)
+            p.due = self.choice(p) is not v
+
+    def block(self, v: Vcpu) -> None:
+        self.note(v, "halts")
+        p = self.leave(v)
+        self.keep_rest(v)
+        v.state = HALTED
+        self.pick(p)
+
+    def wake(self, v: Vcpu) -> None:
+        """Make a halted or blocked vCPU runnable."""
+        self.note(v, "wakes up")
+        v.wake_at = None
+        self.to_tail(v)
+        if self.gang:
+            self.wake_in_column(v)
+        elif self.scheduler.kind == "global":
+            idle = [p for p in self.pcpus if p.vcpu is None]
+            if idle:
+                self.pick(idle[0])
+        elif self.pcpus[v.home].vcpu is None:
+            self.pick(self.pcpus[v.home])
+
+    # Responses.
+
+    def threshold(self, v: Vcpu) -> None:
+        """A spinner has spun long enough."""
+        self.begin_exit(v, ["halt" if self.response.kind == "halt" else "yield"])
+
+    def end_spin_yield(self, v: Vcpu) -> None:
+        """End of the exit of a spin yield: to a target, to the tail, or go on spinning."""
+        p = self.pcpu_of(v)
+        if self.gang:
+            self.keep(v)
+            return
+        if self.response.kind == "directed_yield":
+            target = self.seek_target(v, p)
+            if target is not None:
+                self.boost(target, v, p)
+                return
+            self.count(v, "directed_yields_none")
+        if not self.queue_of(p):
+            self.keep(v)
+            return
+        self.leave(v)
+        self.keep_rest(v)
+        self.to_tail(v)
+        self.pick(p)
+
+    def seek_target(self, v: Vcpu, p: Pcpu) -> Vcpu | None:
+        """Find the queued sibling to run instead, in vCPU order."""
+        anywhere = self.scheduler.kind == "global" or self.response.migrate
+        siblings = [s for s in v.vm.vcpus if s.state == READY and (anywhere or s.home == p.index)]
+        if self.response.target == "holder":
+            siblings = [s for s in siblings if s is v.lock.owner]
+        elif self.response.target == "waiter":
+            siblings = [s for s in siblings if s.phase == WAITING and not s.granted]
+        if not siblings:
+            return None
+        return siblings[self.draws.next_choice(len(siblings), TARGET, v.vm.index, v.index)]
+
+    def boost(self, target: Vcpu, v: Vcpu, p: Pcpu) -> None:
+        """Run the target instead of the yielder."""
+        if target.phase == HOLDING or (target.phase == WAITING and target.granted):
+            self.count(v, "directed_yields_holder")
+        elif target.phase == WAITING:
+            self.count(v, "directed_yields_waiter")
+        else:
+            self.count(v, "directed_yields_other")
+        self.queue_of(self.pcpus[target.home]).remove(target)
+        rest = v.slice_end - self.now
+        self.leave(v)
+        if self.response.boost_slice == "full":
+            self.keep_rest(v)
+        self.to_tail(v)
+        target.rest = None
+        if self.response.boost_slice == "rest" and rest > 0:
+            target.inherited = rest
+        target.home = p.index
+        self.dispatch(target, p)
+
+    # Gang scheduling.
+
+    def choice(self, p: Pcpu) -> Vcpu | None:
+        """Who should have a column now."""
+        slots = [(self.slot + i) % len(self.slots) for i in range(len(self.slots))]
+        for s in slots if self.scheduler.fill else slots[:1]:
+            v = self.slots[s][p.index]
+            if v is not None and v.state != HALTED:
+                return v
+        return None
+
+    def end_slot(self) -> None:
+        """Move to the next slot, columns in order."""
+        self.slot_end = self.now + self.draws.next_duration(self.scheduler.slice, SLICE, HOST, 0)
+        self.slot = (self.slot + 1) % len(self.slots)
+        self.note(None, f"slot {self.slot} begins")
+        for p in self.pcpus:
+            v, choice = p.vcpu, self.choice(p)
+            if v is None:
+                self.pick(p)
+            elif v.state == EXIT or v is choice:
+                continue
+            elif v.state == SWITCHED_IN:
+                self.break_off(v)
+            else:
+                self.preempt(v)
+
+    def break_off(self, v: Vcpu) -> None:
+        """End a switch before its vCPU has run."""
+        self.note(v, "is broken off")
+        p = self.leave(v)
+        v.state = READY
+        self.pick(p)
+
+    def wake_in_column(self, v: Vcpu) -> None:
+        p = self.pcpus[v.home]
+        if p.vcpu is None:
+            self.pick(p)
+        elif v.slot == self.slot:
+            filler = p.vcpu
+            if filler.state == RUNNING:
+                self.preempt(filler)
+            elif filler.state == SWITCHED_IN:
+                self.break_off(filler)
+
+
+def simulate(
+    configuration: Any,
+    seed: int,
+    replication: int,
+    tables: Callable[[Any], Any] | None = None,
+    trace: bool = False,
+) -> Outcome:
+    """Simulate one replication of a configuration.
+
+    Parameters
+    ----------
+    configuration : fastlhp.model.configuration.Configuration
+        What to simulate.
+    seed, replication : int
+        The first two parts of the name of every random number.
+    tables : callable, optional
+        ``tables(distribution) -> (a, b)``, two float32 arrays of 673 segments; needed for distributions that
+        are neither constant nor exponential.
+    trace : bool
+        Whether to write every step into ``Outcome.trace``, as (time, pCPU, vCPU, what).
+
+    Returns
+    -------
+    Outcome
+        Counters per VM and of the host, and the histograms.
+    """
+    return Host(configuration, seed, replication, tables, trace).run()

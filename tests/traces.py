@@ -1,0 +1,1205 @@
+"""Hand traces: tiny studies with constant times whose counters were worked out by hand.
+
+Every entry of `TRACES` is ``(name, study, expected, replication)``: the study as a dictionary of the study
+file, the expected counters as ``{"vm": {group: {counter: value}}, "host": {counter: value}}`` (every group
+has one VM). Counters that are not named are not looked at. Times in the comments are ns; ``a0`` is vCPU 0 of
+VM ``a``; ``p0`` is pCPU 0. The VM ``b`` mostly only works in user mode, to take pCPU time from ``a``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def vm(
+    name: str,
+    vcpus: int = 1,
+    user: int = 100_000,
+    hold: int = 10,
+    lock: str = "ticket",
+    **others: Any,
+) -> dict[str, Any]:
+    """Describe a VM with constant times."""
+    return {
+        "name": name,
+        "vcpus": vcpus,
+        "lock": {"kind": lock},
+        "user": f"{user}ns",
+        "hold": f"{hold}ns",
+        **others,
+    }
+
+
+def study(
+    duration: int,
+    pcpus: int,
+    vms: list[dict[str, Any]],
+    scheduler: dict[str, Any],
+    guard: dict[str, Any] | None = None,
+    response: dict[str, Any] | None = None,
+    context_switch: int = 0,
+    vm_exit: int = 0,
+    warmup: int = 0,
+) -> dict[str, Any]:
+    """Describe a study of one configuration."""
+    return {
+        "study": {
+            "name": "trace",
+            "seed": 1,
+            "duration": f"{duration}ns",
+            "warmup": f"{warmup}ns",
+            "replications": 1,
+        },
+        "host": {
+            "pcpus": pcpus,
+            "frequency": "1GHz",
+            "context_switch": f"{context_switch}ns",
+            "vm_exit": f"{vm_exit}ns",
+        },
+        "policy": {
+            "scheduler": scheduler,
+            "guard": guard or {"kind": "none"},
+            "response": response or {"kind": "none"},
+        },
+        "vm": vms,
+    }
+
+
+def round_robin(length: int, phase: Any = "aligned", **others: Any) -> dict[str, Any]:
+    """Pinned round robin without randomness."""
+    return {"kind": "round_robin", "slice": f"{length}ns", "order": "vm", "phase": phase, **others}
+
+
+def gang(length: int, fill: bool = False) -> dict[str, Any]:
+    """Gang scheduling without randomness."""
+    return {"kind": "gang", "slice": f"{length}ns", "fill": fill, "phase": "aligned"}
+
+
+TRACES: list[tuple[str, dict[str, Any], dict[str, dict[str, Any]], int]] = []
+
+
+def add(name: str, described: dict[str, Any], host: dict[str, int], **vms: dict[str, int]) -> None:
+    """Append a trace."""
+    TRACES.append((name, described, {"vm": vms, "host": host}, 0))
+
+
+# a 0-30 user, 30-50 hold, 50-80 user, 80-90 hold: LHP at 90. b 90-180.
+# a 180-190 hold, 190-220 user, 220-240 hold, 240-270 user: at 270 USER ends first (guest before hypervisor),
+# so a holds for 0 ns and the slice end is an LHP. b 270-360. a 360-380 hold, 380-400 user; at 400 it is over.
+add(
+    "slice end with LHP",
+    study(400, 1, [vm("a", user=30, hold=20, lock="test_and_set"), vm("b")], round_robin(90)),
+    {"idle_ns": 0, "fragmentation_ns": 0, "events": 4 + 4 + 4},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 0,
+        "lhp_events": 2,
+        "lhp_acquisitions": 2,
+        "lwp_events": 0,
+        "preemptions": 2,
+        "context_switches": 2,
+        "user_ns": 140,
+        "hold_ns": 80,
+        "spin_ns": 0,
+        "ready_ns": 180,
+        "holder_off_ns": 180,
+        "holder_off_spells": 2,
+        "holder_off_max_ns": 90,
+    },
+    b={"preemptions": 2, "context_switches": 2, "user_ns": 180, "ready_ns": 220, "acquisitions": 0},
+)
+
+# Two vCPUs of a on p0 and p1, each with one of b. First slice ends: p0 at 200, p1 at 60; slices of 200. a0
+# holds 10-110; a1 spins 10-60, LWP at 60, b1 60-260. The release at 110 grants to a1: LWP grant. a0 110-120
+# user, spins 120-200 on the granted a1 (lwp), LWP at 200, b0 200-400. a1 at 260 holds at once (waited 250)
+# to 360; grants to a0, off CPU; a1 360-370 user, spins 370-450, to 400 lwp. a0 at 400 holds (waited 280).
+add(
+    "ticket: LWP grant",
+    study(450, 2, [vm("a", 2, user=10, hold=100), vm("b", 2)], round_robin(200, [1.0, 0.3])),
+    {"idle_ns": 0, "fragmentation_ns": 0, "events": 4 + 2 + 4},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 530,
+        "wait_max_ns": 280,
+        "lhp_events": 0,
+        "lwp_events": 2,
+        "lwp_grants": 2,
+        "preemptions": 2,
+        "user_ns": 40,
+        "hold_ns": 250,
+        "spin_ns": 210,
+        "spin_lhp_ns": 0,
+        "spin_lwp_ns": 110,
+        "ready_ns": 400,
+    },
+    b={"preemptions": 2, "context_switches": 2},
+)
+
+# One pCPU, a0 and a1. a0 30-50 hold, LHP. a1 50-80 user, spins 80-100 (lhp), LWP. a0 100-120 hold; nobody
+# runs who waits, so the lock is free; a0 120-150 user, and takes the lock again at 150: LHP. a1 150-200
+# spins, LWP. a0 200-240 hold, 240-250 user. a1 at 250 finds it free: holds 250-290 (waited 170), 290-300
+# user.
+add(
+    "test_and_set: barging, and a dispatched waiter takes a free lock",
+    study(300, 1, [vm("a", 2, user=30, hold=40, lock="test_and_set")], round_robin(50)),
+    {"idle_ns": 0, "events": 3 + 3 + 5},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 1,
+        "wait_ns": 170,
+        "lhp_events": 2,
+        "lhp_acquisitions": 2,
+        "lwp_events": 2,
+        "lwp_grants": 0,
+        "preemptions": 5,
+        "context_switches": 5,
+        "user_ns": 110,
+        "hold_ns": 120,
+        "spin_ns": 70,
+        "spin_lhp_ns": 70,
+        "ready_ns": 300,
+        "holder_off_ns": 100,
+        "holder_off_spells": 2,
+    },
+)
+
+# First slice 75, then 100. a 0-60 user, holds from 60; at 75 extended to 105: the cap, LHP, 5 ns left.
+# b 105-205. a 205-210 hold, 210-270 user, holds from 270; at 305 extended to 335; releases at 320:
+# guard yield, exit 320-325. b 325-400.
+add(
+    "delay: cap, then release",
+    study(
+        400,
+        1,
+        [vm("a", user=60, hold=50), vm("b")],
+        round_robin(100, [0.75]),
+        guard={"kind": "delay", "cap": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 4 + 3},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 1,
+        "lhp_acquisitions": 1,
+        "preemptions": 1,
+        "context_switches": 1,
+        "extensions": 2,
+        "extensions_expired": 1,
+        "guard_yields": 1,
+        "yields": 0,
+        "exit_ns": 5,
+        "user_ns": 120,
+        "hold_ns": 100,
+        "ready_ns": 175,
+        "holder_off_ns": 100,
+        "holder_off_spells": 1,
+    },
+    b={"preemptions": 1, "context_switches": 2, "user_ns": 175},
+)
+
+# As above with the overrun of 30 taken off: a at 205 has 70, to 275. It holds from 270: extended to 305, the
+# cap again, 15 left. b 305-405. a 405-420 hold, 420-450 user.
+add(
+    "delay: the cap's overrun is repaid",
+    study(
+        450,
+        1,
+        [vm("a", user=60, hold=50), vm("b")],
+        round_robin(100, [0.75]),
+        guard={"kind": "delay", "cap": "30ns", "repay": True},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 2,
+        "lhp_acquisitions": 2,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 2,
+        "guard_yields": 0,
+        "user_ns": 150,
+        "hold_ns": 100,
+        "ready_ns": 200,
+    },
+    b={"preemptions": 2, "user_ns": 200},
+)
+
+# a 0-70 user, holds 70-120, extended at 100, releases at 120 (20 over), exit to 125. b 125-225.
+# a has 80, to 305: 225-295 user, holds from 295, extended 305-335: the cap (30 over). b 335-435.
+# a has 70, to 505: 435-445 hold, 445-500 user.
+add(
+    "delay: the release's overrun is repaid",
+    study(
+        500,
+        1,
+        [vm("a", user=70, hold=50), vm("b")],
+        round_robin(100),
+        guard={"kind": "delay", "cap": "30ns", "repay": True},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 1,
+        "extensions": 2,
+        "extensions_expired": 1,
+        "guard_yields": 1,
+        "exit_ns": 5,
+        "user_ns": 195,
+        "hold_ns": 100,
+        "ready_ns": 200,
+    },
+    b={"user_ns": 200},
+)
+
+# a alone on its pCPU is never asked: slice ends at 100, 200, ... only renew.
+add(
+    "delay: alone is not asked",
+    study(
+        350,
+        1,
+        [vm("a", user=70, hold=50)],
+        round_robin(100),
+        guard={"kind": "delay", "cap": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 5},
+    a={
+        "acquisitions": 3,
+        "preemptions": 0,
+        "extensions": 0,
+        "guard_yields": 0,
+        "context_switches": 0,
+        "user_ns": 210,
+        "hold_ns": 140,
+    },
+)
+
+# a 0-70 user, holds 70-120; extended at 100 to 130; 120-130 user; preempted at 130 in USER. b 130-230.
+# a 230-290 user, holds 290-340; extended at 330 to 360; 340-360 user; b 360-460. a 460-500 user.
+add(
+    "extra_slice: no early return",
+    study(
+        500,
+        1,
+        [vm("a", user=70, hold=50), vm("b")],
+        round_robin(100),
+        guard={"kind": "extra_slice", "length": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 4 + 4},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 0,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 0,
+        "guard_yields": 0,
+        "exit_ns": 0,
+        "user_ns": 200,
+        "hold_ns": 100,
+        "ready_ns": 200,
+    },
+)
+
+# Length 10: a holds 70-110, expired, 10 left. b 110-210. a 210-220 hold, 220-290 user, holds 290-320,
+# expired.
+add(
+    "extra_slice: expired",
+    study(
+        400,
+        1,
+        [vm("a", user=70, hold=50), vm("b")],
+        round_robin(100),
+        guard={"kind": "extra_slice", "length": "10ns"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 2,
+        "lhp_acquisitions": 2,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 2,
+        "user_ns": 140,
+        "hold_ns": 80,
+        "ready_ns": 180,
+        "holder_off_ns": 100,
+        "holder_off_spells": 1,
+    },
+)
+
+# a0 shares p0 with b, a1 is alone on p1. Threshold 30, X = 5.
+# a0 holds 10-70. a1 spins 10-40, exit 40-45, alone: spins 45-70, granted, holds 70-130.
+# a0 70-80 user, spins 80-100, LWP; b 100-200. The release at 130 grants to a0, off CPU.
+# a1 130-140 user, spins 140-170, exit to 175, spins 175-205 (to 200 lwp), exit to 210, spins to 220.
+# a0 at 200 holds (waited 120).
+add(
+    "yield: alone",
+    study(
+        220,
+        2,
+        [vm("a", 2, user=10, hold=60), vm("b")],
+        round_robin(100),
+        response={"kind": "yield", "spin_threshold": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "fragmentation_ns": 0, "events": 4 + 2 + 2},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 180,
+        "wait_max_ns": 120,
+        "yields": 3,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "preemptions": 1,
+        "context_switches": 1,
+        "user_ns": 40,
+        "hold_ns": 140,
+        "spin_ns": 145,
+        "spin_lwp_ns": 55,
+        "spin_lhp_ns": 0,
+        "exit_ns": 15,
+        "ready_ns": 100,
+    },
+    b={"preemptions": 1, "context_switches": 1, "user_ns": 100},
+)
+
+# a0, b0 on p0; a1, b1 on p1. Threshold 20, X = 5, slices of 100.
+# a0 holds 10-70. a1 spins 10-30, exit to 35, to the tail; b1 35-135. The release grants to a1, off CPU.
+# a0 70-80 user, spins 80-100 (lwp): slice end and threshold at 100, the slice end is first: LWP. b0 100-200.
+# a1 at 135 holds to 195, grants to a0 (off CPU), 195-205 user; its new slice would last to 235;
+# spins 205-225, exit to 230, b1 230-240. a0 holds 200-240.
+YIELD_STUDY = (
+    240,
+    2,
+    [vm("a", 2, user=10, hold=60), vm("b", 2)],
+)
+add(
+    "yield: full slice afterwards",
+    study(
+        *YIELD_STUDY,
+        round_robin(100),
+        response={"kind": "yield", "spin_threshold": "20ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 4 + 2 + 5},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 245,
+        "wait_max_ns": 125,
+        "yields": 2,
+        "lwp_events": 1,
+        "lwp_grants": 2,
+        "preemptions": 1,
+        "context_switches": 2,
+        "user_ns": 40,
+        "hold_ns": 160,
+        "spin_ns": 60,
+        "spin_lwp_ns": 20,
+        "exit_ns": 10,
+        "ready_ns": 210,
+    },
+    b={"preemptions": 2, "context_switches": 3},
+)
+
+# The same, but a1 kept 100 - 35 = 65 of its slice: it is preempted at 200 after 5 ns of USER.
+add(
+    "yield: rest of the slice afterwards",
+    study(
+        *YIELD_STUDY,
+        round_robin(100, slice_after_yield="rest"),
+        response={"kind": "yield", "spin_threshold": "20ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 3 + 2 + 5},
+    a={
+        "acquisitions": 3,
+        "wait_ns": 245,
+        "yields": 1,
+        "lwp_events": 1,
+        "lwp_grants": 2,
+        "preemptions": 2,
+        "context_switches": 2,
+        "user_ns": 35,
+        "hold_ns": 160,
+        "spin_ns": 40,
+        "spin_lwp_ns": 20,
+        "exit_ns": 5,
+        "ready_ns": 240,
+    },
+    b={"preemptions": 2, "context_switches": 3},
+)
+
+# One pCPU: a0, a1, b. a0 0-70 user, holds 70-100: LHP, 10 left. a1 100-170 user, spins 170-190, exit to
+# 195; a0 is boosted with the 5 ns that are left: holds 195-200, LHP, 5 left. b 200-300. a1 spins 300-320,
+# exit to 325; a0 boosted with 75: holds to 330, grants to a1 (off CPU), 330-400 user; at 400 it attempts,
+# waits and is preempted: LWP. b 400-450.
+add(
+    "directed_yield: holder, rest of the slice",
+    study(
+        450,
+        1,
+        [vm("a", 2, user=70, hold=40), vm("b")],
+        round_robin(100),
+        response={"kind": "directed_yield", "spin_threshold": "20ns", "target": "holder"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 3 + 1 + 6},
+    a={
+        "acquisitions": 1,
+        "lhp_events": 2,
+        "lhp_acquisitions": 1,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "preemptions": 3,
+        "context_switches": 4,
+        "yields": 2,
+        "directed_yields_holder": 2,
+        "directed_yields_waiter": 0,
+        "directed_yields_other": 0,
+        "directed_yields_none": 0,
+        "user_ns": 210,
+        "hold_ns": 40,
+        "spin_ns": 40,
+        "spin_lhp_ns": 40,
+        "exit_ns": 10,
+        "ready_ns": 600,
+        "holder_off_ns": 220,
+        "holder_off_spells": 2,
+        "holder_off_max_ns": 125,
+    },
+    b={"preemptions": 1, "context_switches": 2, "user_ns": 150},
+)
+
+# The boosted a0 has a full slice, 195-295: holds to 205, grants to a1, 205-275 user, spins 275-295 (lwp);
+# slice end and threshold at 295: LWP. b 295-350.
+add(
+    "directed_yield: holder, full slice",
+    study(
+        350,
+        1,
+        [vm("a", 2, user=70, hold=40), vm("b")],
+        round_robin(100),
+        response={
+            "kind": "directed_yield",
+            "spin_threshold": "20ns",
+            "target": "holder",
+            "boost_slice": "full",
+        },
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 1,
+        "lhp_events": 1,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "preemptions": 2,
+        "yields": 1,
+        "directed_yields_holder": 1,
+        "user_ns": 210,
+        "hold_ns": 40,
+        "spin_ns": 40,
+        "spin_lhp_ns": 20,
+        "spin_lwp_ns": 20,
+        "exit_ns": 5,
+        "ready_ns": 405,
+        "holder_off_ns": 95,
+    },
+    b={"user_ns": 55},
+)
+
+# a0, b0 on p0; a1, b1 on p1; first slices 50 and 100. a0 holds 20-50: LHP, 70 left; b0 from 50, renewed at
+# 150. a1 spins 20-60 (from 50 lhp), exit to 65: a0 comes over to p1 with 35: holds 65-100, LHP, to the tail
+# of p1. b1 100-180.
+add(
+    "directed_yield: migrate",
+    study(
+        180,
+        2,
+        [vm("a", 2, user=20, hold=100), vm("b", 2)],
+        round_robin(100, [0.5, 1.0]),
+        response={"kind": "directed_yield", "spin_threshold": "40ns", "target": "holder", "migrate": True},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 2 + 3},
+    a={
+        "acquisitions": 1,
+        "lhp_events": 2,
+        "lhp_acquisitions": 1,
+        "preemptions": 2,
+        "context_switches": 1,
+        "yields": 1,
+        "directed_yields_holder": 1,
+        "user_ns": 40,
+        "hold_ns": 65,
+        "spin_ns": 40,
+        "spin_lhp_ns": 10,
+        "exit_ns": 5,
+        "ready_ns": 210,
+        "holder_off_ns": 15,
+        "holder_off_spells": 1,
+    },
+    b={"preemptions": 0, "context_switches": 2, "user_ns": 210, "ready_ns": 150},
+)
+
+# The same without migrate: nobody in p1's queue is the holder, so b1 runs from 65; a0 stays in p0's queue and
+# runs from 150: holds 150-180. b1 is preempted at 165; a1 spins 165-180 on the running holder.
+add(
+    "directed_yield: holder in another queue",
+    study(
+        180,
+        2,
+        [vm("a", 2, user=20, hold=100), vm("b", 2)],
+        round_robin(100, [0.5, 1.0]),
+        response={"kind": "directed_yield", "spin_threshold": "40ns", "target": "holder"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 2 + 4},
+    a={
+        "acquisitions": 1,
+        "lhp_events": 1,
+        "preemptions": 1,
+        "context_switches": 2,
+        "yields": 1,
+        "directed_yields_holder": 0,
+        "directed_yields_none": 1,
+        "hold_ns": 60,
+        "spin_ns": 55,
+        "spin_lhp_ns": 10,
+        "holder_off_ns": 100,
+    },
+    b={"preemptions": 2, "context_switches": 2, "user_ns": 200},
+)
+
+# a0, a1 alone on two pCPUs. Threshold 20, wake-up 30, X = 5. a0 holds 10-70. a1 spins 10-30, exit to 35,
+# halts. Release at 70: grant and kick, exit to 75, a1 wakes at 100 and holds to 160 (waited 90; no switch).
+# a0 75-85 user, spins 85-105 (to 100 lwp), exit to 110, halts. Release at 160: kick, exit to 165, a0 wakes
+# at 190 and holds (waited 105). a1 165-175 user, spins 175-195 (to 190 lwp), exit to 200, halts.
+add(
+    "halt and kick with costs",
+    study(
+        220,
+        2,
+        [vm("a", 2, user=10, hold=60)],
+        round_robin(1000),
+        response={"kind": "halt", "spin_threshold": "20ns", "wakeup": "30ns"},
+        context_switch=7,
+        vm_exit=5,
+    ),
+    {"idle_ns": 165, "fragmentation_ns": 0, "events": 6},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 195,
+        "wait_max_ns": 105,
+        "halts": 3,
+        "guest_halts": 0,
+        "kicks": 2,
+        "yields": 0,
+        "lwp_grants": 2,
+        "lwp_events": 0,
+        "preemptions": 0,
+        "context_switches": 0,
+        "user_ns": 40,
+        "hold_ns": 150,
+        "spin_ns": 60,
+        "spin_lwp_ns": 30,
+        "exit_ns": 25,
+        "halted_ns": 165,
+        "ready_ns": 0,
+    },
+)
+
+# X = 45: the grant at 70 finds a1 in its exit (30-75): no halt, no kick; it holds 75-135. a0 70-80 user,
+# spins 80-100, exit 100-145, granted at 135, holds from 145. a1 135-145 user, spins 145-165, exit 165-200.
+add(
+    "halt: granted during the exit",
+    study(
+        200,
+        2,
+        [vm("a", 2, user=10, hold=60)],
+        round_robin(1000),
+        response={"kind": "halt", "spin_threshold": "20ns", "wakeup": "30ns"},
+        vm_exit=45,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 130,
+        "halts": 0,
+        "kicks": 0,
+        "lwp_grants": 2,
+        "user_ns": 40,
+        "hold_ns": 175,
+        "spin_ns": 60,
+        "spin_lwp_ns": 0,
+        "exit_ns": 125,
+        "halted_ns": 0,
+    },
+)
+
+# a0 holds 10-70; a1 spins 10-30, halts. Release at 70: a1 is kicked, the lock is free; a0 takes it again at
+# 80. a1 wakes at 100, spins to 120, halts. a0 releases at 140: kick; takes it at 150.
+add(
+    "halt: test_and_set kicks and leaves the lock free",
+    study(
+        160,
+        2,
+        [vm("a", 2, user=10, hold=60, lock="test_and_set")],
+        round_robin(1000),
+        response={"kind": "halt", "spin_threshold": "20ns", "wakeup": "30ns"},
+    ),
+    {"idle_ns": 110},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 0,
+        "halts": 2,
+        "kicks": 2,
+        "lwp_grants": 0,
+        "user_ns": 40,
+        "hold_ns": 130,
+        "spin_ns": 40,
+        "spin_lwp_ns": 0,
+        "halted_ns": 110,
+    },
+)
+
+# a0 and b on p0, a1 alone on p1. Slices of 50, cap 100, threshold 20, wake-up 30, X = 5. a0 holds 10-70,
+# extended at 50. a1 spins 10-30, exit to 35, halts. Release at 70: exits for the kick (to 75) and for the
+# guard's yield (to 80). b 80-130. a1 wakes at 100, holds to 160. a0 130-140 user, spins 140-160: granted at
+# the tick of its threshold. a1 160-170 user, spins to 175. p1 idles 35-100 while b (to 80) or a0 (from 80)
+# is queued.
+add(
+    "delay and halt: a kick, then the guard's yield",
+    study(
+        175,
+        2,
+        [vm("a", 2, user=10, hold=60), vm("b")],
+        round_robin(50),
+        guard={"kind": "delay", "cap": "100ns"},
+        response={"kind": "halt", "spin_threshold": "20ns", "wakeup": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 65, "fragmentation_ns": 65},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 110,
+        "extensions": 1,
+        "extensions_expired": 0,
+        "guard_yields": 1,
+        "kicks": 1,
+        "halts": 1,
+        "lwp_grants": 1,
+        "lhp_events": 0,
+        "preemptions": 0,
+        "user_ns": 40,
+        "hold_ns": 135,
+        "spin_ns": 45,
+        "exit_ns": 15,
+        "halted_ns": 65,
+        "ready_ns": 50,
+    },
+    b={"preemptions": 1, "user_ns": 50, "ready_ns": 125},
+)
+
+# C = 10, slices of 50: a 0-50, switch, b 60-110, switch, a 120-170, switch, b 180-200. Each holds in the last
+# 20 ns of its slice; the release at the slice end comes first.
+SWITCH_STUDY = (1, [vm("a", user=30, hold=20), vm("b", user=30, hold=20)], round_robin(50))
+add(
+    "context switch",
+    study(200, *SWITCH_STUDY, context_switch=10),
+    {"idle_ns": 0, "events": 9},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 0,
+        "preemptions": 2,
+        "context_switches": 1,
+        "user_ns": 60,
+        "hold_ns": 40,
+        "switch_ns": 10,
+        "ready_ns": 100,
+    },
+    b={
+        "acquisitions": 1,
+        "preemptions": 1,
+        "context_switches": 2,
+        "user_ns": 50,
+        "hold_ns": 20,
+        "switch_ns": 20,
+        "ready_ns": 130,
+    },
+)
+
+# The same seen through the window 100-200; `events` counts from 0.
+add(
+    "context switch after a warm-up",
+    study(100, *SWITCH_STUDY, context_switch=10, warmup=100),
+    {"idle_ns": 0, "events": 9},
+    a={
+        "acquisitions": 1,
+        "preemptions": 1,
+        "context_switches": 1,
+        "user_ns": 30,
+        "hold_ns": 20,
+        "switch_ns": 10,
+        "ready_ns": 50,
+    },
+    b={
+        "acquisitions": 0,
+        "preemptions": 1,
+        "context_switches": 1,
+        "user_ns": 20,
+        "hold_ns": 10,
+        "switch_ns": 10,
+        "ready_ns": 70,
+    },
+)
+
+# X = 5: user 10, kernel 5, hold 10, exit 5, halted 50: a period of 80, from 0, 80 and 160.
+add(
+    "HLT and a kernel phase",
+    study(
+        200,
+        1,
+        [vm("a", user=10, hold=10, kernel="5ns", halt={"probability": 1.0, "time": "50ns"})],
+        round_robin(1000),
+        vm_exit=5,
+        context_switch=3,
+    ),
+    {"idle_ns": 110, "fragmentation_ns": 0, "events": 9},
+    a={
+        "acquisitions": 3,
+        "guest_halts": 3,
+        "halts": 0,
+        "user_ns": 30,
+        "kernel_ns": 15,
+        "hold_ns": 30,
+        "exit_ns": 15,
+        "halted_ns": 110,
+        "context_switches": 0,
+        "ready_ns": 0,
+    },
+)
+
+# C = 5. a 0-20, halted to 120. Switch, b 25-65, halted to 165. Idle 65-120. Switch, a 125-145. Idle 145-165.
+# Switch 165-170.
+add(
+    "a switch after idling",
+    study(
+        170,
+        1,
+        [
+            vm("a", user=10, hold=10, halt={"probability": 1.0, "time": "100ns"}),
+            vm("b", user=30, hold=10, halt={"probability": 1.0, "time": "100ns"}),
+        ],
+        round_robin(1000),
+        context_switch=5,
+    ),
+    {"idle_ns": 75, "fragmentation_ns": 0, "events": 9},
+    a={"user_ns": 20, "hold_ns": 20, "halted_ns": 125, "ready_ns": 5, "switch_ns": 5, "context_switches": 1},
+    b={
+        "user_ns": 30,
+        "hold_ns": 10,
+        "halted_ns": 100,
+        "ready_ns": 30,
+        "switch_ns": 10,
+        "context_switches": 2,
+    },
+)
+
+# Three vCPUs on three pCPUs, handover 6 and always one other spinner: 6 * 3 / 2 = 9.
+# Holds: a0 10-40, a1 49-79, a2 88-118, a0 127-130. Waits: 39, 78, 77. a0 attempts at 50, a1 at 89, a2 at 128.
+add(
+    "handover of a ticket lock grows with the spinners",
+    study(130, 3, [vm("a", 3, user=10, hold=30, handover="6ns")], round_robin(1000)),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 3,
+        "wait_ns": 194,
+        "wait_max_ns": 78,
+        "user_ns": 60,
+        "hold_ns": 93,
+        "spin_ns": 237,
+        "spin_lhp_ns": 0,
+        "spin_lwp_ns": 0,
+    },
+)
+
+# Holds: a0 10-40, a1 46-76, a2 82-112, a0 118-130. Waits: 36, 72, 68.
+add(
+    "handover of a queue lock does not",
+    study(130, 3, [vm("a", 3, user=10, hold=30, lock="queue", handover="6ns")], round_robin(1000)),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 3,
+        "wait_ns": 176,
+        "wait_max_ns": 72,
+        "user_ns": 60,
+        "hold_ns": 102,
+        "spin_ns": 228,
+    },
+)
+
+# First slice of p1 ends at 44. a0 holds 10-40; a1 spins from 10, handover of 10 from 40; LWP at 44, 6 left.
+# b1 44-244. a0 40-50 user, spins 50-200 (lwp), LWP. a1 244-250 handover, holds 250-270 (waited 240).
+add(
+    "handover cut by a preemption",
+    study(270, 2, [vm("a", 2, user=10, hold=30, handover="10ns"), vm("b", 2)], round_robin(200, [1.0, 0.22])),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 240,
+        "lwp_events": 2,
+        "lwp_grants": 0,
+        "user_ns": 30,
+        "hold_ns": 50,
+        "spin_ns": 190,
+        "spin_lwp_ns": 150,
+    },
+)
+
+# One queue for two pCPUs, slices of 50, first ones 50 and 25. p0: a0 0-50, a1 50-100, a2 100-150, a0 150-.
+# p1: a1 0-25, a2 25-75, a0 75-125, a1 125-. a0's USER ends at 125: it holds, LHP. At 150 a2 and a1 attempt;
+# a2 is preempted (LWP), a0 is back and holds 150-160; a1 spins 150-160, holds from 160.
+add(
+    "global queue",
+    study(
+        165,
+        2,
+        [vm("a", 3, user=100, hold=10, lock="test_and_set")],
+        {"kind": "global", "slice": "50ns", "order": "vm", "phase": [1.0, 0.5]},
+    ),
+    {"idle_ns": 0, "fragmentation_ns": 0, "events": 3 + 1 + 6},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 10,
+        "lhp_events": 1,
+        "lhp_acquisitions": 1,
+        "lwp_events": 1,
+        "preemptions": 6,
+        "context_switches": 6,
+        "user_ns": 305,
+        "hold_ns": 15,
+        "spin_ns": 10,
+        "spin_lhp_ns": 0,
+        "ready_ns": 165,
+        "holder_off_ns": 25,
+    },
+)
+
+# Slot 0: a0, a1; slot 1: b in column 0 and a hole. Slots of 100. a0 holds 30-80, a1 spins 30-80 and holds
+# from 80. At 100 a0 is preempted in USER (10 left), a1 while HOLDING (30 left); b runs, p1 idles. At 200 a0
+# is switched in, a1 was p1's last: no switch. a1 holds to 230; a0 200-210 user, spins to 230, holds
+# 230-280; a1 230-260 user, spins to 280, holds to 290. The heavy a0 waits 100 ns in its column for b; a1's
+# column is idle.
+GANG_VMS = [vm("a", 2, user=30, hold=50, weight=2), vm("b", weight=1)]
+add(
+    "gang: slot end",
+    study(290, 2, GANG_VMS, gang(100)),
+    {"idle_ns": 100, "fragmentation_ns": 100, "events": 4 + 3 + 2},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 3,
+        "wait_ns": 90,
+        "wait_max_ns": 50,
+        "lhp_events": 1,
+        "lhp_acquisitions": 1,
+        "lwp_events": 0,
+        "preemptions": 2,
+        "context_switches": 1,
+        "user_ns": 130,
+        "hold_ns": 160,
+        "spin_ns": 90,
+        "spin_lhp_ns": 0,
+        "spin_lwp_ns": 0,
+        "ready_ns": 200,
+        "holder_off_ns": 100,
+        "priority_inversion_ns": 100,
+    },
+    b={"preemptions": 1, "context_switches": 1, "user_ns": 100, "ready_ns": 190, "priority_inversion_ns": 0},
+)
+
+# With fill a1 goes on in the hole: holds 80-130, 130-160 user, holds 160-210. a0 200-210 user: it attempts
+# at 210 before a1 (on p1) releases at 210: contended, a wait of 0. a0 holds 210-260; a1 210-240 user, spins
+# to 260.
+add(
+    "gang: fill",
+    study(290, 2, GANG_VMS, gang(100, fill=True)),
+    {"idle_ns": 0, "fragmentation_ns": 0},
+    a={
+        "acquisitions": 5,
+        "contended_acquisitions": 3,
+        "wait_ns": 70,
+        "lhp_events": 0,
+        "preemptions": 1,
+        "context_switches": 1,
+        "user_ns": 180,
+        "hold_ns": 230,
+        "spin_ns": 70,
+        "ready_ns": 100,
+        "priority_inversion_ns": 100,
+    },
+    b={"preemptions": 1, "context_switches": 1, "user_ns": 100, "ready_ns": 190},
+)
+
+# One column, slots a and b of 100, fill. C = 6, X = 4. a 0-30, HLT exit to 34, halted to 84. Switch, b
+# fills 40-84 and is pushed off. Switch, a 90-100. Slot of b: switch, b 106-200. Switch, a 206-226, exit to
+# 230, halted. Switch, b 236-250.
+add(
+    "gang: the owner pushes the filler off",
+    study(
+        250,
+        1,
+        [vm("a", user=20, hold=10, halt={"probability": 1.0, "time": "50ns"}), vm("b")],
+        gang(100, fill=True),
+        context_switch=6,
+        vm_exit=4,
+    ),
+    {"idle_ns": 0, "events": 4 + 5},
+    a={
+        "acquisitions": 2,
+        "guest_halts": 2,
+        "preemptions": 1,
+        "context_switches": 2,
+        "user_ns": 40,
+        "hold_ns": 20,
+        "exit_ns": 8,
+        "switch_ns": 12,
+        "halted_ns": 70,
+        "ready_ns": 112,
+    },
+    b={"preemptions": 2, "context_switches": 3, "user_ns": 152, "switch_ns": 18, "ready_ns": 98},
+)
+
+# A halt of 3 ends in the middle of the switch to the filler, which is broken off: a 0-30, exit to 34,
+# switch to b 34-37, switch to a 37-43, a 43-73, exit to 77, switch to b 77-80, switch to a 80-86, a 86-90.
+add(
+    "gang: a switch to a filler is broken off",
+    study(
+        90,
+        1,
+        [vm("a", user=20, hold=10, halt={"probability": 1.0, "time": "3ns"}), vm("b")],
+        gang(100, fill=True),
+        context_switch=6,
+        vm_exit=4,
+    ),
+    {"idle_ns": 0, "events": 4 + 4},
+    a={
+        "acquisitions": 2,
+        "guest_halts": 2,
+        "preemptions": 0,
+        "context_switches": 2,
+        "user_ns": 44,
+        "hold_ns": 20,
+        "exit_ns": 8,
+        "switch_ns": 12,
+        "halted_ns": 6,
+        "ready_ns": 12,
+    },
+    b={"preemptions": 0, "context_switches": 2, "user_ns": 0, "switch_ns": 6, "ready_ns": 90},
+)
+
+# Slot 0: a0, a1; slot 1: b0, b1. Slots of 100, threshold 30, X = 20. a0 holds 10-90. a1 spins 10-40, exit
+# to 60, spins 60-90, at the threshold (90) the grant comes first: holds 90-; LHP at 100. a0 90-100 user;
+# its USER ends at 100 before the slot: it attempts and waits: LWP. b 100-200. a1 holds 200-270; a0 spins
+# 200-230, exit 230-250, spins 250-270, holds from 270. a1 270-280 user, spins 280-300. b to 320: a1's exit
+# would start at 310, but the slot ends at 300: LWP; a0 LHP.
+add(
+    "gang: a yield pays and gives nothing up",
+    study(
+        320,
+        2,
+        [vm("a", 2, user=10, hold=80), vm("b", 2)],
+        gang(100),
+        response={"kind": "yield", "spin_threshold": "30ns"},
+        vm_exit=20,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 80 + 170,
+        "yields": 2,
+        "lhp_events": 2,
+        "lwp_events": 2,
+        "lwp_grants": 0,
+        "preemptions": 4,
+        "user_ns": 40,
+        "hold_ns": 80 + 10 + 70 + 30,
+        "spin_ns": 60 + 50 + 20,
+        "exit_ns": 40,
+        "ready_ns": 240,
+        "holder_off_ns": 100,
+    },
+    b={"preemptions": 2, "user_ns": 240},
+)
+
+# X = 20: a1's exit 40-60 covers the slot end at 50; it comes back at 60 and is preempted then (LWP; 30 + 0
+# spun). a0 is preempted while HOLDING at 50. b0 50-100, b1 60-100. At 100 both return: a0 holds 100-120.
+add(
+    "gang: a slot end inside an exit acts at its end",
+    study(
+        120,
+        2,
+        [vm("a", 2, user=10, hold=80), vm("b", 2)],
+        gang(50),
+        response={"kind": "yield", "spin_threshold": "30ns"},
+        vm_exit=20,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 1,
+        "yields": 1,
+        "lhp_events": 1,
+        "lwp_events": 1,
+        "preemptions": 2,
+        "user_ns": 20,
+        "hold_ns": 60,
+        "spin_ns": 30 + 20,
+        "spin_lhp_ns": 0,
+        "exit_ns": 20,
+        "ready_ns": 50 + 40,
+    },
+    b={"preemptions": 2, "user_ns": 90},
+)
+
+# A light VM on the pCPU that a heavy one waits for; order b, a. Slices of 50. b 0-50, a 50-100, b 100-120.
+add(
+    "priority inversion on a pinned pCPU",
+    study(120, 1, [vm("b", weight=1), vm("a", weight=3)], round_robin(50)),
+    {"idle_ns": 0},
+    a={"priority_inversion_ns": 70, "user_ns": 50, "ready_ns": 70},
+    b={"priority_inversion_ns": 0, "user_ns": 70, "ready_ns": 50},
+)
+
+# Slots shorter than a switch of 15: a 0-10 is preempted; switch to b 10-20 broken off by a's slot, switch
+# to a 20-30 by b's, switch to b 30-34.
+add(
+    "gang: a switch is broken off by the slot's end",
+    study(34, 1, [vm("a"), vm("b")], gang(10), context_switch=15),
+    {"idle_ns": 0, "events": 3},
+    a={"preemptions": 1, "context_switches": 1, "user_ns": 10, "switch_ns": 10, "ready_ns": 24},
+    b={"preemptions": 0, "context_switches": 2, "user_ns": 0, "switch_ns": 14, "ready_ns": 34},
+)
+
+# Slots of 37, C = 6, X = 4, fill. a 0-30, HLT exit to 34, halted to 84. The switch to the filler b, 34-40,
+# goes on over the slot end at 37, and b over that at 74, since a is halted. At 84 a pushes b off: switch, a
+# 90-111, 1 ns of it HOLDING: LHP. Switch, b 117-148. Switch, a holds 154-163, exit to 165.
+add(
+    "gang: a switch to the choice goes on",
+    study(
+        165,
+        1,
+        [vm("a", user=20, hold=10, halt={"probability": 1.0, "time": "50ns"}), vm("b")],
+        gang(37, fill=True),
+        context_switch=6,
+        vm_exit=4,
+    ),
+    {"idle_ns": 0, "events": 4 + 4},
+    a={
+        "acquisitions": 2,
+        "guest_halts": 2,
+        "lhp_events": 1,
+        "preemptions": 1,
+        "context_switches": 2,
+        "user_ns": 40,
+        "hold_ns": 20,
+        "exit_ns": 6,
+        "switch_ns": 12,
+        "halted_ns": 50,
+        "ready_ns": 49,
+        "holder_off_ns": 43,
+    },
+    b={"preemptions": 2, "context_switches": 2, "user_ns": 75, "switch_ns": 12, "ready_ns": 90},
+)
+
+# a1 spins 10-30 and halts; kicked at 70, it wakes at 170. The release at 140 finds it kicked already.
+add(
+    "halt: test_and_set kicks a waiter once",
+    study(
+        160,
+        2,
+        [vm("a", 2, user=10, hold=60, lock="test_and_set")],
+        round_robin(1000),
+        response={"kind": "halt", "spin_threshold": "20ns", "wakeup": "100ns"},
+    ),
+    {"idle_ns": 130},
+    a={"acquisitions": 3, "halts": 1, "kicks": 1, "spin_ns": 20, "hold_ns": 130, "halted_ns": 130},
+)
+
+# "delay and halt" with the overrun repaid: it ends with the release at 70, before the exits. So a0's slice
+# lasts from 130 to 160; there it is granted first, then extended to 260. With 25 off it would be preempted
+# at 155.
+add(
+    "delay and halt: the overrun ends with the release",
+    study(
+        175,
+        2,
+        [vm("a", 2, user=10, hold=60), vm("b")],
+        round_robin(50),
+        guard={"kind": "delay", "cap": "100ns", "repay": True},
+        response={"kind": "halt", "spin_threshold": "20ns", "wakeup": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 65, "fragmentation_ns": 65},
+    a={
+        "acquisitions": 3,
+        "extensions": 2,
+        "guard_yields": 1,
+        "kicks": 1,
+        "halts": 1,
+        "preemptions": 0,
+        "lwp_events": 0,
+        "hold_ns": 135,
+        "spin_ns": 45,
+        "exit_ns": 15,
+    },
+)
+
+# USER of 0 ns: a cycle of 10 ns. Only the ends of HOLDING at 10, 20, ..., 90 are events.
+add(
+    "a phase of no length",
+    study(95, 1, [vm("a", user=0, hold=10)], round_robin(1000)),
+    {"idle_ns": 0, "events": 9},
+    a={"acquisitions": 10, "user_ns": 0, "hold_ns": 95},
+)
+
+# One queue. p0: a 0-20, HLT to 120; c takes p0 at 20: 20-40, HLT to 140. p1: b 0-30, HLT to 130. From 40
+# both idle. a wakes at 120 and takes p0 (a switch: c was its last): 120-140. b wakes at 130 and takes p1,
+# its last: 130-145. c wakes at 140 and takes p0: 140-145.
+add(
+    "global queue: the lowest idle pCPU",
+    study(
+        145,
+        2,
+        [
+            vm("a", 1, user=10, hold=10, halt={"probability": 1.0, "time": "100ns"}),
+            vm("b", 1, user=20, hold=10, halt={"probability": 1.0, "time": "100ns"}),
+            vm("c", 1, user=10, hold=10, halt={"probability": 1.0, "time": "100ns"}),
+        ],
+        {"kind": "global", "slice": "1000ns", "order": "vm", "phase": "aligned"},
+    ),
+    {"idle_ns": 80 + 100, "fragmentation_ns": 0, "events": 4 + 2 + 2 + 3},
+    a={
+        "user_ns": 20,
+        "hold_ns": 20,
+        "halted_ns": 105,
+        "ready_ns": 0,
+        "context_switches": 1,
+        "guest_halts": 2,
+    },
+    b={"user_ns": 35, "hold_ns": 10, "halted_ns": 100, "ready_ns": 0, "context_switches": 0},
+    c={"user_ns": 15, "hold_ns": 10, "halted_ns": 100, "ready_ns": 20, "context_switches": 2},
+)
