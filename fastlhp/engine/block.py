@@ -42,7 +42,10 @@ SELECT_LOCKS_UP_TO = 12
 
 _ITEM_SIZE = state.ITEM.itemsize
 
-# The queue of a block: what `advance` shares with Python.
+ITEMS = 4096
+"""Places in the ring of items of a block."""
+
+# The queue of a block: what `advance` shares with Python. Items are counted from its start on.
 NEXT, COUNT, RUNNING_LANES, STEPS = range(4)
 
 
@@ -50,7 +53,7 @@ NEXT, COUNT, RUNNING_LANES, STEPS = range(4)
 def _load(host, lane, queue, items):
     """Start the next item of the queue in a lane, or put the lane to rest."""
     if queue[NEXT] < queue[COUNT]:
-        start_replication(host, items + queue[NEXT] * _ITEM_SIZE)
+        start_replication(host, items + queue[NEXT] % ITEMS * _ITEM_SIZE)
         queue[NEXT] += 1
         queue[RUNNING_LANES] += 1
     else:
@@ -212,24 +215,46 @@ class Block:
         rows[:, UNTIL] = NEVER
         rows[:, state.KEY] = state.NO_KEY
         self.lanes.reshape(-1, LANES)[DEADLINE] = -1
-        self._items = np.zeros(0, state.ITEM)
+        self._items = np.zeros(ITEMS, state.ITEM)
 
-    def load(self, items: NDArray[Any]) -> None:
-        """Give the block its work; all earlier items must be done.
+    @property
+    def n_waiting(self) -> int:
+        """Items that no lane has started yet."""
+        return int(self._queue[COUNT] - self._queue[NEXT])
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self._queue[RUNNING_LANES] > 0 or self.n_waiting > 0)
+
+    def append(self, items: NDArray[Any]) -> NDArray[np.int64]:
+        """Give the block more work.
 
         Parameters
         ----------
         items : ndarray of ITEM
-            Kept, and written to (``done``).
+            Copied into the block's ring. The caller sees to it that no more than `ITEMS` are waiting or running.
+
+        Returns
+        -------
+        ndarray of int64
+            Their places, for `outcome`.
         """
-        self._items = items
-        self._queue[NEXT] = 0
-        self._queue[COUNT] = len(items)
+        places = (self._queue[COUNT] + np.arange(len(items))) % ITEMS
+        self._items[places] = items
+        self._queue[COUNT] += len(items)
+        return places
+
+    def outcome(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What became of items: 0 not done yet, 1 done, negative an error of `state`."""
+        return np.asarray(self._items["done"][places])
+
+    def n_since(self, place: int) -> int:
+        """How many places of the ring have been used from the one given on."""
+        return int((self._queue[COUNT] - place) % ITEMS)
 
     def advance(self, n_steps: int) -> bool:
         """Advance by at most so many steps; false when everything is done. Releases the GIL."""
-        if len(self._items) == 0:
-            return False
         advance(
             self._hosts.ctypes.data,
             self.rows,
@@ -242,7 +267,7 @@ class Block:
             self._limits,
             n_steps,
         )
-        return bool(self._queue[RUNNING_LANES] > 0 or self._queue[NEXT] < self._queue[COUNT])
+        return self.is_busy
 
 
 N_VM_COUNTERS, N_HOST_COUNTERS = len(VM_COUNTERS), len(HOST_COUNTERS)
@@ -279,11 +304,23 @@ def simulate(
         lanes=lanes,
         scalar_only=scalar_only,
     )
-    items = make_items(encoded, replications, vm, host, histogram)
-    block.load(items)
-    while block.advance(100_000):
-        pass
+    for first in range(0, n, ITEMS):
+        part = slice(first, min(first + ITEMS, n))
+        items = make_items(encoded, replications[part], vm[part], host[part], histogram)
+        places = block.append(items)
+        while block.advance(100_000):
+            pass
+        if (block.outcome(places) != 1).any():
+            raise FastlhpError(error_message(int(block.outcome(places).min())))
     return vm, host, histogram
+
+
+def error_message(outcome: int) -> str:
+    """What an item's negative outcome means."""
+    return {
+        -state.BROKEN_ACCOUNTS: "the accounts of a replication do not add up",
+        -state.BROKEN_STATE: "a lock was granted to a vCPU that does not wait for it",
+    }.get(outcome, f"unknown error {outcome}") + " (this is a mistake in fastlhp, or in a policy of your own)"
 
 
 def make_items(

@@ -110,6 +110,41 @@ class RecordView(DeviceFunction):
         return self._dispatcher
 
 
+class Select(DeviceFunction):
+    """``select(condition, a, b)`` of two int32 values as one instruction, without a branch.
+
+    ``a if condition else b`` in Python is a branch until LLVM turns it into this; before it does, it may move the loads
+    of a and b into the two arms, and then the loop is not vectorised any more.
+    """
+
+    def __init__(self) -> None:
+        def select(condition: bool, a: int, b: int) -> int:
+            return a if condition else b
+
+        super().__init__(select)
+
+    def dispatcher(self) -> Any:
+        """The compiled instruction."""
+        if self._dispatcher is None:
+            types = _teach_numba().types
+
+            def choose(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
+                signature = types.int32(types.boolean, types.int32, types.int32)
+
+                def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                    return builder.select(*arguments)
+
+                return signature, generate
+
+            intrinsic = _teach_numba().extending.intrinsic(choose)
+
+            def select(condition: bool, a: int, b: int) -> Any:
+                return intrinsic(condition, a, b)
+
+            self._dispatcher = compile_device(select)
+        return self._dispatcher
+
+
 class ArrayView(DeviceFunction):
     """``view(address, n)``: the ``n`` values of type ``dtype`` that start at ``address``, as an array.
 

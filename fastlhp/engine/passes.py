@@ -4,7 +4,8 @@ Each pass is a loop over the lanes of a block, without branches on lane data, an
 four int32 arrays with the lane as last index (`state.py`): ``rows``, ``locks`` (lock words), ``lanes`` (lane
 values) and ``draws``. What a pass cannot do it leaves to scalar code by a bit in CODE.
 
-Indices are unsigned: a signed run-time index carries Python's wrap-around, and LLVM then refuses to vectorise.
+Three rules keep the loops vectorised. Choices are `select`, never ``if``. Every result is cut back to int32 at once
+(``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's wrap-around, and LLVM then refuses to vectorise.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine import state
-from fastlhp.engine.jit import device
+from fastlhp.engine.jit import Select, device
 from fastlhp.engine.state import (
     ATTEMPTS,
     COUNT_UNIT,
@@ -38,6 +39,7 @@ from fastlhp.engine.state import (
 )
 
 _U = np.uint64
+_U32 = np.uint32
 _I = np.int32
 LANES = _U(state.LANES)
 ROW_1, ROW_2, ROW_3 = _U(state.LANES), _U(2 * state.LANES), _U(3 * state.LANES)
@@ -72,37 +74,19 @@ _LAST_SLOT = _I(SLOTS - 1)
 _LOCKS_IN_MISC = _I(MISC_HALT - 1)
 
 
+select = Select()
+
+
 @device
 def next_event(rows, lanes, n_tiles):
     """Earliest row of each lane; reads UNTIL, POSITION, LOCK0; writes NOW, ROW, POS, FIRST_LOCK.
 
     Of several rows with the same time the lowest wins.
     """
-    for l in range(LANES):
-        u0, u1 = rows[UNTIL + l], rows[UNTIL + ROW_1 + l]
-        u2, u3 = rows[UNTIL + ROW_2 + l], rows[UNTIL + ROW_3 + l]
-        p0, p1 = rows[POSITION + l], rows[POSITION + ROW_1 + l]
-        p2, p3 = rows[POSITION + ROW_2 + l], rows[POSITION + ROW_3 + l]
-        k0, k1 = rows[LOCK0 + l], rows[LOCK0 + ROW_1 + l]
-        k2, k3 = rows[LOCK0 + ROW_2 + l], rows[LOCK0 + ROW_3 + l]
-        a = u1 < u0
-        ua = u1 if a else u0
-        ra = _I(1) if a else _I(0)
-        pa = p1 if a else p0
-        ka = k1 if a else k0
-        b = u3 < u2
-        ub = u3 if b else u2
-        rb = _I(3) if b else _I(2)
-        pb = p3 if b else p2
-        kb = k3 if b else k2
-        c = ub < ua
-        lanes[NOW + l] = ub if c else ua
-        lanes[ROW + l] = rb if c else ra
-        lanes[POS + l] = pb if c else pa
-        lanes[FIRST_LOCK + l] = kb if c else ka
-    for tile in range(_U(1), n_tiles):
+    for tile in range(_U(0), n_tiles):
         base = tile * TILE_SIZE
-        row = _I(4) * _I(tile)
+        row = _I(_I(4) * _I(tile))
+        first = tile == _U(0)
         for l in range(LANES):
             u0, u1 = rows[base + UNTIL + l], rows[base + UNTIL + ROW_1 + l]
             u2, u3 = rows[base + UNTIL + ROW_2 + l], rows[base + UNTIL + ROW_3 + l]
@@ -110,52 +94,43 @@ def next_event(rows, lanes, n_tiles):
             p2, p3 = rows[base + POSITION + ROW_2 + l], rows[base + POSITION + ROW_3 + l]
             k0, k1 = rows[base + LOCK0 + l], rows[base + LOCK0 + ROW_1 + l]
             k2, k3 = rows[base + LOCK0 + ROW_2 + l], rows[base + LOCK0 + ROW_3 + l]
-            best, best_row = lanes[NOW + l], lanes[ROW + l]
-            best_pos, best_lock = lanes[POS + l], lanes[FIRST_LOCK + l]
+            best = lanes[NOW + l]
             a = u1 < u0
-            ua = u1 if a else u0
-            ra = _I(1) if a else _I(0)
-            pa = p1 if a else p0
-            ka = k1 if a else k0
             b = u3 < u2
-            ub = u3 if b else u2
-            rb = _I(3) if b else _I(2)
-            pb = p3 if b else p2
-            kb = k3 if b else k2
+            ua, ub = select(a, u1, u0), select(b, u3, u2)
             c = ub < ua
-            uc = ub if c else ua
-            rc = row + (rb if c else ra)
-            pc = pb if c else pa
-            kc = kb if c else ka
-            d = uc < best
-            lanes[NOW + l] = uc if d else best
-            lanes[ROW + l] = rc if d else best_row
-            lanes[POS + l] = pc if d else best_pos
-            lanes[FIRST_LOCK + l] = kc if d else best_lock
+            u = select(c, ub, ua)
+            r = select(c, select(b, _I(3), _I(2)), select(a, _I(1), _I(0)))
+            p = select(c, select(b, p3, p2), select(a, p1, p0))
+            k = select(c, select(b, k3, k2), select(a, k1, k0))
+            d = first | (u < best)
+            lanes[NOW + l] = select(d, u, best)
+            lanes[ROW + l] = select(d, _I(r + row), lanes[ROW + l])
+            lanes[POS + l] = select(d, p, lanes[POS + l])
+            lanes[FIRST_LOCK + l] = select(d, k, lanes[FIRST_LOCK + l])
 
 
 @device
 def classify(lanes):
-    """What each lane's event is, for VMs with one lock, no kernel phase and no HLT; writes WORK, LOCK, CODE, MISC."""
+    """What each lane's event is, for VMs with one lock, no kernel phase and no HLT; writes WORK, LOCK, CODE."""
     for l in range(LANES):
-        now, pos = lanes[NOW + l], lanes[POS + l]
-        deadline, active, first_lock = lanes[DEADLINE + l], lanes[ACTIVE + l], lanes[FIRST_LOCK + l]
-        phase = (pos >> _PHASE_SHIFT) & _I(3)
-        guest = (now <= deadline) & (phase != _I(TRAP))
-        work = _I(RELEASES) if phase == _I(HOLDING) else _I(ATTEMPTS)
-        lanes[WORK + l] = work if guest else _I(NOTHING)
-        lanes[CODE + l] = _I(0) if guest else active * _I(NEEDS_STEP)
-        lanes[LOCK + l] = first_lock
+        pos = lanes[POS + l]
+        phase = _I(_I(pos >> _PHASE_SHIFT) & _I(3))
+        guest = (lanes[NOW + l] <= lanes[DEADLINE + l]) & (phase != _I(TRAP))
+        work = select(phase == _I(HOLDING), _I(RELEASES), _I(ATTEMPTS))
+        lanes[WORK + l] = select(guest, work, _I(NOTHING))
+        lanes[CODE + l] = select(guest, _I(0), _I(lanes[ACTIVE + l] * _I(NEEDS_STEP)))
+        lanes[LOCK + l] = lanes[FIRST_LOCK + l]
 
 
 @device
 def gather_draws(lanes, draws, stride):
     """The hold or user time that each lane's event needs; reads POS, WORK; writes DRAW."""
     for l in range(LANES):
-        pos, work = lanes[POS + l], lanes[WORK + l]
-        step = _TO_NEXT_USER if work == _I(RELEASES) else _TO_HOLD
-        step = step if work != _I(NOTHING) else _I(0)
-        lanes[DRAW + l] = draws[l * stride + _U(pos + step)]
+        work = lanes[WORK + l]
+        step = select(work == _I(RELEASES), _TO_NEXT_USER, _TO_HOLD)
+        at = _I(lanes[POS + l] + select(work == _I(NOTHING), _I(0), step))
+        lanes[DRAW + l] = draws[l * stride + _U(_U32(at))]
 
 
 @device
@@ -165,41 +140,37 @@ def classify_all(lanes, draws, stride):
     Writes WORK, LOCK, CODE, DRAW.
     """
     for l in range(LANES):
-        now, pos = lanes[NOW + l], lanes[POS + l]
-        deadline, active, first_lock = lanes[DEADLINE + l], lanes[ACTIVE + l], lanes[FIRST_LOCK + l]
-        phase = (pos >> _PHASE_SHIFT) & _I(3)
-        guest = (now <= deadline) & (phase != _I(TRAP))
-        misc = draws[l * stride + _U(pos | _I(3 * SLOTS))]
+        pos = lanes[POS + l]
+        phase = _I(_I(pos >> _PHASE_SHIFT) & _I(3))
+        misc = draws[l * stride + _U(_U32(_I(pos | _I(3 * SLOTS))))]
+        user, release = phase == _I(USER), phase == _I(HOLDING)
+        guest = (lanes[NOW + l] <= lanes[DEADLINE + l]) & (phase != _I(TRAP))
+        guest = guest & ((_I(misc & _I(MISC_HALT)) == _I(0)) | (phase != _I(HOLDING)))
         # The next entry of the cycle: of a USER phase the kernel time, of a KERNEL phase the hold time.
-        following = draws[l * stride + _U(pos + (_TO_KERNEL if phase < _I(HOLDING) else _I(0)))]
-        release = phase == _I(HOLDING)
-        guest = guest & ((phase != _I(HOLDING)) | ((misc & _I(MISC_HALT)) == _I(0)))
-        to_kernel = (phase == _I(USER)) & (following >= _I(0))
-        work = _I(RELEASES) if release else (_I(KERNEL_STARTS) if to_kernel else _I(ATTEMPTS))
-        work = work if guest else _I(NOTHING)
-        step = _TO_NEXT_USER if release else (_TO_HOLD if phase == _I(USER) else _TO_KERNEL)
-        step = step if guest else _I(0)
-        other = draws[l * stride + _U(pos + step)]
-        lanes[WORK + l] = work
-        lanes[DRAW + l] = following if to_kernel else other
-        lanes[CODE + l] = _I(0) if guest else active * _I(NEEDS_STEP)
-        lanes[LOCK + l] = first_lock + (misc & _LOCKS_IN_MISC)
+        ahead = select(release | (phase == _I(TRAP)), _I(0), _TO_KERNEL)
+        following = draws[l * stride + _U(_U32(_I(pos + ahead)))]
+        to_kernel = user & (following >= _I(0))
+        step = select(release, _TO_NEXT_USER, select(user, _TO_HOLD, _TO_KERNEL))
+        other = draws[l * stride + _U(_U32(_I(pos + select(guest, step, _I(0)))))]
+        work = select(release, _I(RELEASES), select(to_kernel, _I(KERNEL_STARTS), _I(ATTEMPTS)))
+        lanes[WORK + l] = select(guest, work, _I(NOTHING))
+        lanes[DRAW + l] = select(to_kernel, following, other)
+        lanes[CODE + l] = select(guest, _I(0), _I(lanes[ACTIVE + l] * _I(NEEDS_STEP)))
+        lanes[LOCK + l] = _I(lanes[FIRST_LOCK + l] + _I(misc & _LOCKS_IN_MISC))
 
 
 @device
 def count_rivals(rows, lanes, n_tiles):
     """Running waiters of the event's lock if that is a test_and_set lock (their tickets are all 0); writes RIVALS."""
-    for l in range(LANES):
-        lanes[RIVALS + l] = _I(0)
+    no_rivals(lanes)
     for tile in range(_U(0), n_tiles):
         base = tile * TILE_SIZE
         for l in range(LANES):
-            key = lanes[LOCK + l] << _COUNT_SHIFT
-            k0, k1 = rows[base + KEY + l], rows[base + KEY + ROW_1 + l]
-            k2, k3 = rows[base + KEY + ROW_2 + l], rows[base + KEY + ROW_3 + l]
-            n = (_I(1) if k0 == key else _I(0)) + (_I(1) if k1 == key else _I(0))
-            m = (_I(1) if k2 == key else _I(0)) + (_I(1) if k3 == key else _I(0))
-            lanes[RIVALS + l] = lanes[RIVALS + l] + n + m
+            key = _I(lanes[LOCK + l] << _COUNT_SHIFT)
+            n = _I(lanes[RIVALS + l] + _I(rows[base + KEY + l] == key))
+            n = _I(n + _I(rows[base + KEY + ROW_1 + l] == key))
+            n = _I(n + _I(rows[base + KEY + ROW_2 + l] == key))
+            lanes[RIVALS + l] = _I(n + _I(rows[base + KEY + ROW_3 + l] == key))
 
 
 @device
@@ -213,7 +184,7 @@ def no_rivals(lanes):
 def gather_words(locks, lanes):
     """Lock word of each lane's event, by index; any number of locks; writes MISC."""
     for l in range(LANES):
-        lanes[MISC + l] = locks[_U(lanes[LOCK + l]) * LANES + l]
+        lanes[MISC + l] = locks[_U(_U32(lanes[LOCK + l])) * LANES + l]
 
 
 @device
@@ -223,15 +194,14 @@ def select_words(locks, lanes, n_locks):
         lanes[MISC + l] = locks[l]
     for k in range(_U(1), n_locks):
         for l in range(LANES):
-            word, old = locks[k * LANES + l], lanes[MISC + l]
-            lanes[MISC + l] = word if lanes[LOCK + l] == _I(k) else old
+            lanes[MISC + l] = select(lanes[LOCK + l] == _I(k), locks[k * LANES + l], lanes[MISC + l])
 
 
 @device
 def scatter_words(locks, lanes):
     """Store the lock words that `update_locks` left in MISC, by index."""
     for l in range(LANES):
-        locks[_U(lanes[LOCK + l]) * LANES + l] = lanes[MISC + l]
+        locks[_U(_U32(lanes[LOCK + l])) * LANES + l] = lanes[MISC + l]
 
 
 @device
@@ -239,8 +209,7 @@ def store_words(locks, lanes, n_locks):
     """As `scatter_words`, as a loop over the locks."""
     for k in range(_U(0), n_locks):
         for l in range(LANES):
-            word, old = lanes[MISC + l], locks[k * LANES + l]
-            locks[k * LANES + l] = word if lanes[LOCK + l] == _I(k) else old
+            locks[k * LANES + l] = select(lanes[LOCK + l] == _I(k), lanes[MISC + l], locks[k * LANES + l])
 
 
 @device
@@ -252,50 +221,43 @@ def update_locks(lanes):
     for l in range(LANES):
         work, word, rivals = lanes[WORK + l], lanes[MISC + l], lanes[RIVALS + l]
         now, pos, lock, draw = lanes[NOW + l], lanes[POS + l], lanes[LOCK + l], lanes[DRAW + l]
-        threshold, code = lanes[THRESHOLD + l], lanes[CODE + l]
-        attempt = work == _I(ATTEMPTS)
-        release = work == _I(RELEASES)
-        unfair = (word & _I(WORD_UNFAIR)) != _I(0)
-        count = (word >> _COUNT_SHIFT) & _I(TICKETS - 1)
-        queued = (rivals + _I(1)) if unfair else count  # holder and those that a release would serve
-        waits = attempt & (count != _I(0))
-        grants = release & (queued > _I(1))
-        scalar = ((word & _I(WORD_SCALAR)) != _I(0)) & (waits | grants)
-        scalar = scalar | (((word & _I(WORD_TRAP_RELEASE)) != _I(0)) & release)
-        scalar = scalar | (unfair & release & (rivals > _I(1)))
-        code = _I(NEEDS_STEP) if scalar else code
-        attempt = attempt & (not scalar)
-        release = release & (not scalar)
-        waits = waits & (not scalar)
-        grants = grants & (not scalar)
+        threshold = lanes[THRESHOLD + l]
+        unfair = _I(word & _I(WORD_UNFAIR)) != _I(0)
+        count = _I(_I(word >> _COUNT_SHIFT) & _I(TICKETS - 1))
+        queued = select(unfair, _I(rivals + _I(1)), count)  # holder and those that a release would serve
+        waits = (work == _I(ATTEMPTS)) & (count != _I(0))
+        grants = (work == _I(RELEASES)) & (queued > _I(1))
+        scalar = (_I(word & _I(WORD_SCALAR)) != _I(0)) & (waits | grants)
+        scalar = scalar | ((_I(word & _I(WORD_TRAP_RELEASE)) != _I(0)) & (work == _I(RELEASES)))
+        scalar = scalar | (unfair & (work == _I(RELEASES)) & (rivals > _I(1)))
+        work = select(scalar, _I(NOTHING), work)
+        attempt, release = work == _I(ATTEMPTS), work == _I(RELEASES)
+        waits, grants = waits & attempt, grants & release
 
-        ticket = (word + count) & _I(TICKETS - 1)
-        key = (lock << _COUNT_SHIFT) | (_I(0) if unfair else ticket)
-        served = (word & _I(TICKETS - 1)) + _I(1)
-        served = _I(0) if unfair else (served & _I(TICKETS - 1))
+        served = _I(_I(word + _I(1)) & _I(TICKETS - 1))
+        served = select(unfair, _I(0), served)
+        ticket = select(unfair, _I(0), _I(_I(word + count) & _I(TICKETS - 1)))
         # Fair: an attempt adds one, a release takes one off and serves the next. Unfair: the count is 1 while held.
-        kept = unfair & (waits | grants)
-        step = (_I(COUNT_UNIT) if attempt else _I(0)) - (_I(COUNT_UNIT) if release else _I(0))
-        step = _I(0) if kept else step
-        changed = word + step
-        changed = ((changed & _I(~(TICKETS - 1))) | served) if release else changed
-        lanes[MISC + l] = changed
+        step = select(attempt, _I(COUNT_UNIT), select(release, _I(-COUNT_UNIT), _I(0)))
+        step = select(unfair & (waits | grants), _I(0), step)
+        changed = _I(word + step)
+        lanes[MISC + l] = select(release, _I(_I(changed & _I(-TICKETS)) | served), changed)
 
-        holds = pos + _TO_HOLD
-        holds = holds if ((pos >> _PHASE_SHIFT) & _I(3)) == _I(USER) else pos + _TO_KERNEL
-        until = now + draw
-        never = _I(NEVER) if threshold < _I(0) else now + threshold
-        lanes[NEW_UNTIL + l] = never if waits else until
-        new_pos = (holds + _I(SLOTS)) if waits else holds  # TRAP follows HOLDING
-        new_pos = (pos + _TO_NEXT_USER) if release else new_pos
-        new_pos = (pos + _TO_KERNEL) if work == _I(KERNEL_STARTS) else new_pos
+        phase = _I(_I(pos >> _PHASE_SHIFT) & _I(3))
+        to_hold = select(phase == _I(USER), _TO_HOLD, _TO_KERNEL)
+        step = select(waits, _I(to_hold + _I(SLOTS)), to_hold)  # TRAP follows HOLDING
+        step = select(release, _TO_NEXT_USER, select(work == _I(KERNEL_STARTS), _TO_KERNEL, step))
+        new_pos = _I(pos + step)
         lanes[NEW_POS + l] = new_pos
-        lanes[NEW_KEY + l] = key if waits else _I(NO_KEY)
-        lanes[GRANT_KEY + l] = ((lock << _COUNT_SHIFT) | served) if grants else _I(NO_GRANT)
-        acts = attempt | release | (work == _I(KERNEL_STARTS))
-        lanes[ROW + l] = lanes[ROW + l] if acts else _I(-1)
-        last = release & ((new_pos & _I(SLOTS - 1)) == _LAST_SLOT)
-        lanes[CODE + l] = code | (_I(NEEDS_DRAWS) if last else _I(0))
+        patience = select(threshold < _I(0), _I(NEVER), _I(now + threshold))
+        lanes[NEW_UNTIL + l] = select(waits, patience, _I(now + draw))
+        key_of_lock = _I(lock << _COUNT_SHIFT)
+        lanes[NEW_KEY + l] = select(waits, _I(key_of_lock | ticket), _I(NO_KEY))
+        lanes[GRANT_KEY + l] = select(grants, _I(key_of_lock | served), _I(NO_GRANT))
+        last = release & (_I(new_pos & _I(SLOTS - 1)) == _LAST_SLOT)
+        code = select(scalar, _I(NEEDS_STEP), lanes[CODE + l])
+        lanes[CODE + l] = select(last, _I(NEEDS_DRAWS), code)
+        lanes[ROW + l] = select(work == _I(NOTHING), _I(-1), lanes[ROW + l])
 
 
 @device
@@ -307,38 +269,37 @@ def apply(rows, lanes, n_tiles):
     for l in range(LANES):
         lanes[GRANT_ROW + l] = _I(-1)
     for tile in range(_U(0), n_tiles):
-        base = tile * TILE_SIZE
         for r in range(_U(4)):
-            at = base + r * ROW_1
-            row = _I(4) * _I(tile) + _I(r)
+            at = tile * TILE_SIZE + r * ROW_1
+            row = _I(_I(_I(4) * _I(tile)) + _I(r))
             for l in range(LANES):
-                until, position, key = rows[at + UNTIL + l], rows[at + POSITION + l], rows[at + KEY + l]
-                hold, attempt = rows[at + HOLD + l], rows[at + ATTEMPT + l]
-                now, draw, grant_row = lanes[NOW + l], lanes[DRAW + l], lanes[GRANT_ROW + l]
-                new_until, new_pos, new_key = lanes[NEW_UNTIL + l], lanes[NEW_POS + l], lanes[NEW_KEY + l]
+                now = lanes[NOW + l]
+                key = rows[at + KEY + l]
+                hold = rows[at + HOLD + l]
+                position = rows[at + POSITION + l]
                 own = lanes[ROW + l] == row
                 granted = key == lanes[GRANT_KEY + l]
-                until = (now + hold) if granted else until
-                position = (position - _I(SLOTS)) if granted else position
-                key = _I(NO_KEY) if granted else key
-                rows[at + UNTIL + l] = new_until if own else until
-                rows[at + POSITION + l] = new_pos if own else position
-                rows[at + KEY + l] = new_key if own else key
-                rows[at + HOLD + l] = draw if own else hold
-                rows[at + ATTEMPT + l] = now if own else attempt
-                lanes[GRANT_ROW + l] = row if granted else grant_row
+                until = select(granted, _I(now + hold), rows[at + UNTIL + l])
+                position = select(granted, _I(position - _I(SLOTS)), position)
+                key = select(granted, _I(NO_KEY), key)
+                rows[at + UNTIL + l] = select(own, lanes[NEW_UNTIL + l], until)
+                rows[at + POSITION + l] = select(own, lanes[NEW_POS + l], position)
+                rows[at + KEY + l] = select(own, lanes[NEW_KEY + l], key)
+                rows[at + HOLD + l] = select(own, lanes[DRAW + l], hold)
+                rows[at + ATTEMPT + l] = select(own, now, rows[at + ATTEMPT + l])
+                lanes[GRANT_ROW + l] = select(granted, row, lanes[GRANT_ROW + l])
 
 
 @device
 def list_lanes(lanes, todo):
-    """Collect the lanes that scalar code has to look at; writes ``todo``, returns how many."""
+    """Collect the lanes that scalar code has to look at; writes CODE and ``todo``, returns how many."""
+    for l in range(LANES):
+        missing = lanes[GRANT_ROW + l] < _I(0)
+        grant = select(missing, _I(NEEDS_GRANT), _I(NEEDS_BOOKING))
+        grant = select(lanes[GRANT_KEY + l] == _I(NO_GRANT), _I(0), grant)
+        lanes[CODE + l] = _I(lanes[CODE + l] | grant)
     n = _U(0)
     for l in range(LANES):
-        granted = lanes[GRANT_KEY + l] != _I(NO_GRANT)
-        missing = lanes[GRANT_ROW + l] < _I(0)
-        grant = (_I(NEEDS_GRANT) if missing else _I(NEEDS_BOOKING)) if granted else _I(0)
-        lanes[CODE + l] = lanes[CODE + l] | grant
-    for l in range(LANES):
         todo[n] = _I(l)
-        n += _U(1) if lanes[CODE + l] != _I(0) else _U(0)
+        n += _U(lanes[CODE + l] != _I(0))
     return n

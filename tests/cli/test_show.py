@@ -55,14 +55,14 @@ def make_result(study, index):
     return ConfigurationResult(index, vm, host, histogram)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study():
     return fastlhp.load(STUDY)
 
 
-@pytest.fixture
-def out(tmp_path, study):
-    path = tmp_path / "out.h5"
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, study):
+    path = tmp_path_factory.mktemp("show") / "out.h5"
     with ResultWriter(path, study) as writer:
         for i in range(4):
             writer.write(make_result(study, i))

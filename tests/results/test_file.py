@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -51,10 +52,18 @@ def out(tmp_path):
     return tmp_path / "out.h5"
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("original") / "out.h5"
+    study = make_study()
+    write(path, study, [make_result(study, i) for i in range(3)])
+    return path
+
+
 @pytest.fixture
-def written(study, out):
-    write(out, study, [make_result(study, i) for i in range(3)])
-    return out
+def written(original, out):
+    """A file of its own for each test."""
+    return Path(shutil.copy(original, out))
 
 
 def test_file_and_memory_agree(study, results, written, tmp_path):
