@@ -908,7 +908,7 @@ class Host:
             return False
         delay = self.guard.kind == "delay"
         length = self.draw(self.guard.cap if delay else self.guard.length, EXTENSION, v)
-        if delay and length == 0:
+        if length == 0:
             return False
         self.note(v, f"is extended by {length}")
         self.count(v, "extensions")

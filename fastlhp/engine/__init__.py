@@ -1,0 +1,1 @@
+"""The machine: the guest in vectors over many replications, the hypervisor in scalar code."""

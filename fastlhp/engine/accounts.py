@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import book, consumed, get, settle, settle_spinner
 from fastlhp.engine.state import (

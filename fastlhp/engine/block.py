@@ -37,9 +37,6 @@ from fastlhp.engine.state import (
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
 
-SELECT_LOCKS_UP_TO = 12
-"""Up to so many lock words a lane a loop over them is faster than access by index."""
-
 _ITEM_SIZE = state.ITEM.itemsize
 
 ITEMS = 4096
@@ -95,15 +92,13 @@ def _serve(host, lane, lanes, queue, items):
 def advance(hosts, rows, locks, lanes, draws, todo, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
-    Mutates everything but ``limits``: tiles, locks and draws a lane, lanes in use, whether there are choices, unfair
+    Mutates everything but ``limits``: tiles and draws a lane, lanes in use, whether there are choices, unfair
     locks, and whether scalar code does everything.
     """
     n_tiles = np.uint64(limits[0])
-    n_locks = np.uint64(limits[1])
-    stride = np.uint64(limits[2])
-    in_use = limits[3]
-    choices, unfair, scalar_only = limits[4] != 0, limits[5] != 0, limits[6] != 0
-    few_locks = limits[1] <= SELECT_LOCKS_UP_TO
+    stride = np.uint64(limits[1])
+    in_use = limits[2]
+    choices, unfair, scalar_only = limits[3] != 0, limits[4] != 0, limits[5] != 0
     for lane in range(in_use):
         if lanes[ACTIVE * LANES + lane] == 0 and queue[NEXT] < queue[COUNT]:
             _load(host_at(hosts, lane), lane, queue, items)
@@ -127,15 +122,9 @@ def advance(hosts, rows, locks, lanes, draws, todo, queue, items, limits, n_step
             passes.count_rivals(rows, lanes, n_tiles)
         else:
             passes.no_rivals(lanes)
-        if few_locks:
-            passes.select_words(locks, lanes, n_locks)
-        else:
-            passes.gather_words(locks, lanes)
+        passes.gather_words(locks, lanes)
         passes.update_locks(lanes)
-        if few_locks:
-            passes.store_words(locks, lanes, n_locks)
-        else:
-            passes.scatter_words(locks, lanes)
+        passes.scatter_words(locks, lanes)
         passes.apply(rows, lanes, n_tiles)
         n = passes.list_lanes(lanes, todo)
         for j in range(n):
@@ -186,7 +175,7 @@ class Block:
         self._todo = np.zeros(LANES + 1, i4)
         self._queue = np.zeros(4, i8)
         self._limits = np.array(
-            [n_tile, n_lock, n_vcpu * state.DRAWS_PER_VCPU, lanes, choices, unfair, scalar_only], i8
+            [n_tile, n_vcpu * state.DRAWS_PER_VCPU, lanes, choices, unfair, scalar_only], i8
         )
         self._hosts = np.zeros(LANES, state.HOST)
         words = np.zeros(2 * state.SLOTS, i4)

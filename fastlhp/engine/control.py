@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, spin_on, start_running
+from fastlhp.engine.accounts import open_window
+from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, spin_on
+from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.accounts import open_window
 from fastlhp.engine.machine import (
     _KERNEL,
     _MISC,
@@ -22,7 +23,6 @@ from fastlhp.engine.machine import (
     end_wait,
     get,
     get_until,
-    get_word,
     grant_off_cpu,
     kick,
     leave,
@@ -32,11 +32,10 @@ from fastlhp.engine.machine import (
     phase_of,
     put,
     put_until,
-    put_word,
     schedule_wake,
     set_state,
+    settle,
 )
-from fastlhp.engine.draws import duration, words
 from fastlhp.engine.state import (
     AFTER_GUARD_YIELD,
     AFTER_HALT,
@@ -44,9 +43,9 @@ from fastlhp.engine.state import (
     AFTER_KICK,
     AFTER_YIELD,
     ATTEMPT,
+    BROKEN_STATE,
     DEADLINE,
     DRAWS_PER_VCPU,
-    BROKEN_STATE,
     EXITING,
     EXTENDED,
     FOREVER,
@@ -59,8 +58,8 @@ from fastlhp.engine.state import (
     LANES,
     MISC_HALT,
     NEVER,
-    NOT_EXTENDED,
     NO_PHASE,
+    NOT_EXTENDED,
     POSITION,
     READY,
     REBASE_NS,
@@ -68,7 +67,6 @@ from fastlhp.engine.state import (
     SEE_RECORD,
     SLOTS,
     SWITCHING,
-    TICKETS,
     TRAP,
     TRAP_EXTENDED_HOLD,
     TRAP_NONE,
@@ -78,7 +76,6 @@ from fastlhp.engine.state import (
     WAS_EXTENDED,
     config_at,
     int32_at,
-    lock_at,
     pcpu_at,
     vcpu_at,
     vm_at,
@@ -320,6 +317,7 @@ def after_yield(host, p, t):
         keep_rest(host, p, t)
         if inherited > 0:
             vcpu_at(host.vcpus, v).rest_ns = 0
+        settle(host, t)  # `take` may change the target's home
         take(config.scheduler, host, p, target)
         leave(host, p, READY, t)
         make_ready(config.scheduler, host, v)

@@ -171,31 +171,31 @@ def lock_choice(vm_config, word):
 
 
 @device
-def _fill_words(first, first_cycle, counter, key, low, high):
-    """Philox words of the cycles in slots ``first .. SLOTS-1`` into two int32 buffers."""
+def _fill_words(first_cycle, counter, key, low, high):
+    """Philox words of a buffer's cycles into two int32 buffers."""
     start = np.uint64(first_cycle)
-    for i in range(np.uint64(first), _SLOTS):
+    for i in range(_SLOTS):
         w0, w1 = philox2x32((start + i) & _U32, counter, key)
         low[i] = np.int32(np.uint32(w0))
         high[i] = np.int32(np.uint32(w1))
 
 
 @device
-def _fill_durations(first, distribution, source, target):
+def _fill_durations(distribution, source, target):
     """Durations of a buffer of words; one loop for each kind of distribution, so that each is vectorised."""
     d = distribution_at(distribution, 0)
     if d.kind == CONSTANT:
         value = np.int32(d.value)
-        for i in range(np.uint64(first), _SLOTS):
+        for i in range(_SLOTS):
             target[i] = value
     elif d.kind == EXPONENTIAL:
         mean = np.float32(d.mean)
-        for i in range(np.uint64(first), _SLOTS):
+        for i in range(_SLOTS):
             x = mean * exponential(np.uint32(source[i]))
             target[i] = np.int32(min(x, _LONGEST) + _HALF)
     else:
         segments = float32_array(d.segments, 2 * N_SEGMENTS)
-        for i in range(np.uint64(first), _SLOTS):
+        for i in range(_SLOTS):
             e = exponential(np.uint32(source[i]))
             j = np.uint64(2 * segment_of(e))
             x = segments[j] + segments[j + np.uint64(1)] * e
@@ -203,22 +203,22 @@ def _fill_durations(first, distribution, source, target):
 
 
 @device
-def fill_cycles(host, v, first):
-    """Draw the cycles in slots ``first .. SLOTS-1`` of a vCPU's buffer.
+def fill_cycles(host, v):
+    """Draw the cycles of a vCPU's buffer, from the record's ``first_cycle`` on; mutates the vCPU's draws.
 
-    Mutates the vCPU's draws. The record's ``first_cycle`` says which cycle is in slot 0.
+    Always all of them: a loop of constant length is vectorised to its last iteration.
     """
     vcpu = vcpu_at(host.vcpus, v)
     vm_config = vm_config_at(host.config_vms, vcpu.vm)
     user = host.draws + 4 * DRAWS_PER_VCPU * v
     low = int32_array(host.words, SLOTS)
     high = int32_array(host.words + 4 * SLOTS, SLOTS)
-    _fill_words(first, vcpu.first_cycle, vcpu.stream_counter, vcpu.stream_key, low, high)
-    _fill_durations(first, vm_config.user, low, int32_array(user, SLOTS))
-    _fill_durations(first, vm_config.hold, high, int32_array(user + 4 * 2 * SLOTS, SLOTS))
+    _fill_words(vcpu.first_cycle, vcpu.stream_counter, vcpu.stream_key, low, high)
+    _fill_durations(vm_config.user, low, int32_array(user, SLOTS))
+    _fill_durations(vm_config.hold, high, int32_array(user + 4 * 2 * SLOTS, SLOTS))
     if vm_config.has_choice != 0:
-        _fill_choices(host, vcpu, vm_config, first, int32_array(user, DRAWS_PER_VCPU))
-    elif first == 0:  # never written again
+        _fill_choices(host, vcpu, vm_config, int32_array(user, DRAWS_PER_VCPU))
+    elif vcpu.first_cycle == 0:  # never written again
         rest = int32_array(user, DRAWS_PER_VCPU)
         for i in range(SLOTS):
             rest[SLOTS + i] = np.int32(NO_PHASE)
@@ -226,9 +226,9 @@ def fill_cycles(host, v, first):
 
 
 @device
-def _fill_choices(host, vcpu, vm_config, first, buffer):
-    """Kernel times, lock choices and HLT coins of the cycles in slots ``first .. SLOTS-1``."""
-    for i in range(first, SLOTS):
+def _fill_choices(host, vcpu, vm_config, buffer):
+    """Kernel times, lock choices and HLT coins of a buffer's cycles."""
+    for i in range(SLOTS):
         w0, w1 = words(host, vcpu.vm, vcpu.index, CHOICE, vcpu.first_cycle + i)
         kernel_ns = np.int64(NO_PHASE)
         if vm_config.has_kernel != 0:
@@ -252,4 +252,4 @@ def start_draws(host, v):
     vcpu.stream_key = np.int64(k)
     vcpu.stream_counter = np.int64(c)
     vcpu.first_cycle = 0
-    fill_cycles(host, v, 0)
+    fill_cycles(host, v)

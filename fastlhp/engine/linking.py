@@ -24,7 +24,13 @@ def available() -> bool:
     except ImportError:
         return False
     library = codegen.JITCodeLibrary
-    names = ("add_llvm_module", "finalize", "get_pointer_to_function", "_get_module_for_linking", "add_linking_library")
+    names = (
+        "add_llvm_module",
+        "finalize",
+        "get_pointer_to_function",
+        "_get_module_for_linking",
+        "add_linking_library",
+    )
     return hasattr(codegen.JITCPUCodegen, "create_library") and all(hasattr(library, name) for name in names)
 
 
@@ -75,7 +81,9 @@ def _classes() -> tuple[Any, Any]:
             super().finalize()
 
     def _module(library: Any) -> Any:
-        return library.own_module() if isinstance(library, DeviceLibrary) else library._get_module_for_linking()
+        return (
+            library.own_module() if isinstance(library, DeviceLibrary) else library._get_module_for_linking()
+        )
 
     def _closure(library: Any) -> list[Any]:
         found: dict[Any, None] = {}
@@ -111,11 +119,12 @@ def flat(kernel_name: str) -> Iterator[None]:
     def create_library(name: str, **options: Any) -> Any:
         return (kernel if name == kernel_name else device)(codegen, name, **options)
 
-
     def set_env(name: str, environment: Any) -> None:
         # Numba notes each function's environment in a global variable; a device function has none yet. It is
         # needed for exceptions and prints only, and kernels have neither.
-        address = codegen._engine.get_global_value_address(name) if codegen._engine.is_symbol_defined(name) else 0
+        address = (
+            codegen._engine.get_global_value_address(name) if codegen._engine.is_symbol_defined(name) else 0
+        )
         if address:
             (ctypes.c_void_p * 1).from_address(address)[0] = ctypes.c_void_p(id(environment))
 

@@ -29,8 +29,8 @@ from fastlhp.engine.state import (
     LOCK0,
     MISC_HALT,
     NEVER,
-    NOT_EXTENDED,
     NO_KEY,
+    NOT_EXTENDED,
     POSITION,
     READY,
     RUNNING,
@@ -42,7 +42,6 @@ from fastlhp.engine.state import (
     TILE,
     TILE_SIZE,
     TRAP,
-    TRAP_EXTENDED_HOLD,
     TRAP_HANDOVER,
     TRAP_NONE,
     UNTIL,
@@ -53,8 +52,8 @@ from fastlhp.engine.state import (
     WORD_UNFAIR,
     config_at,
     distribution_at,
-    int32_at,
     int32_array,
+    int32_at,
     int64_at,
     lock_at,
     pcpu_at,
@@ -515,10 +514,8 @@ def refill(host, p):
             vcpu.kernel_ns += buffer[_KERNEL + i]
             zeros += np.int64(buffer[_KERNEL + i] == 0)
     vcpu.zero_phases += zeros
-    for kind in range(4):
-        buffer[kind * SLOTS] = buffer[kind * SLOTS + SLOTS - 1]
     vcpu.first_cycle += SLOTS - 1
-    fill_cycles(host, v, 1)
+    fill_cycles(host, v)  # slot 0 gets the cycle that was in the last slot, with the same draws
     put(host, POSITION, p, get(host, POSITION, p) - (SLOTS - 1))
 
 

@@ -4,8 +4,10 @@ Each pass is a loop over the lanes of a block, without branches on lane data, an
 four int32 arrays with the lane as last index (`state.py`): ``rows``, ``locks`` (lock words), ``lanes`` (lane
 values) and ``draws``. What a pass cannot do it leaves to scalar code by a bit in CODE.
 
-Three rules keep the loops vectorised. Choices are `select`, never ``if``. Every result is cut back to int32 at once
-(``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's wrap-around, and LLVM then refuses to vectorise.
+Four rules keep the loops vectorised and fast. Choices are `select`, never ``if``. Every result is cut back to int32
+at once (``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's
+wrap-around, and LLVM then refuses to vectorise. And no value is loaded, selected from and stored to the same place
+with nothing between: LLVM makes a masked store of that, which takes a dozen cycles on AMD's Zen processors.
 """
 
 from __future__ import annotations
@@ -78,36 +80,51 @@ select = Select()
 
 
 @device
+def _earliest_of_tile(rows, base, l):
+    """Time, row in the tile, POSITION and LOCK0 of the earliest of four rows; of equal ones the lowest."""
+    u0, u1 = rows[base + UNTIL + l], rows[base + UNTIL + ROW_1 + l]
+    u2, u3 = rows[base + UNTIL + ROW_2 + l], rows[base + UNTIL + ROW_3 + l]
+    p0, p1 = rows[base + POSITION + l], rows[base + POSITION + ROW_1 + l]
+    p2, p3 = rows[base + POSITION + ROW_2 + l], rows[base + POSITION + ROW_3 + l]
+    k0, k1 = rows[base + LOCK0 + l], rows[base + LOCK0 + ROW_1 + l]
+    k2, k3 = rows[base + LOCK0 + ROW_2 + l], rows[base + LOCK0 + ROW_3 + l]
+    a = u1 < u0
+    b = u3 < u2
+    ua, ub = select(a, u1, u0), select(b, u3, u2)
+    c = ub < ua
+    row = select(c, select(b, _I(3), _I(2)), select(a, _I(1), _I(0)))
+    position = select(c, select(b, p3, p2), select(a, p1, p0))
+    return select(c, ub, ua), row, position, select(c, select(b, k3, k2), select(a, k1, k0))
+
+
+@device
 def next_event(rows, lanes, n_tiles):
-    """Earliest row of each lane; reads UNTIL, POSITION, LOCK0; writes NOW, ROW, POS, FIRST_LOCK.
+    """Earliest row of each lane; reads UNTIL, POSITION, LOCK0; writes NOW, ROW, POS, FIRST_LOCK, GRANT_ROW.
 
     Of several rows with the same time the lowest wins.
     """
-    for tile in range(_U(0), n_tiles):
-        base = tile * TILE_SIZE
-        row = _I(_I(4) * _I(tile))
-        first = tile == _U(0)
+    for l in range(LANES):
+        until, row, position, lock = _earliest_of_tile(rows, _U(0), l)
+        lanes[NOW + l] = until
+        lanes[ROW + l] = row
+        lanes[POS + l] = position
+        lanes[FIRST_LOCK + l] = lock
+        lanes[GRANT_ROW + l] = _I(-1)
+    for tile in range(_U(1), n_tiles):
+        first_row = _I(_I(4) * _I(tile))
         for l in range(LANES):
-            u0, u1 = rows[base + UNTIL + l], rows[base + UNTIL + ROW_1 + l]
-            u2, u3 = rows[base + UNTIL + ROW_2 + l], rows[base + UNTIL + ROW_3 + l]
-            p0, p1 = rows[base + POSITION + l], rows[base + POSITION + ROW_1 + l]
-            p2, p3 = rows[base + POSITION + ROW_2 + l], rows[base + POSITION + ROW_3 + l]
-            k0, k1 = rows[base + LOCK0 + l], rows[base + LOCK0 + ROW_1 + l]
-            k2, k3 = rows[base + LOCK0 + ROW_2 + l], rows[base + LOCK0 + ROW_3 + l]
-            best = lanes[NOW + l]
-            a = u1 < u0
-            b = u3 < u2
-            ua, ub = select(a, u1, u0), select(b, u3, u2)
-            c = ub < ua
-            u = select(c, ub, ua)
-            r = select(c, select(b, _I(3), _I(2)), select(a, _I(1), _I(0)))
-            p = select(c, select(b, p3, p2), select(a, p1, p0))
-            k = select(c, select(b, k3, k2), select(a, k1, k0))
-            d = first | (u < best)
-            lanes[NOW + l] = select(d, u, best)
-            lanes[ROW + l] = select(d, _I(r + row), lanes[ROW + l])
-            lanes[POS + l] = select(d, p, lanes[POS + l])
-            lanes[FIRST_LOCK + l] = select(d, k, lanes[FIRST_LOCK + l])
+            until, row, position, lock = _earliest_of_tile(rows, tile * TILE_SIZE, l)
+            earlier = until < lanes[NOW + l]
+            lanes[NEW_UNTIL + l] = select(earlier, until, lanes[NOW + l])
+            lanes[NEW_KEY + l] = select(earlier, _I(row + first_row), lanes[ROW + l])
+            lanes[NEW_POS + l] = select(earlier, position, lanes[POS + l])
+            lanes[LOCK + l] = select(earlier, lock, lanes[FIRST_LOCK + l])
+        # Through other lane values and back: see above on masked stores.
+        for l in range(LANES):
+            lanes[NOW + l] = lanes[NEW_UNTIL + l]
+            lanes[ROW + l] = lanes[NEW_KEY + l]
+            lanes[POS + l] = lanes[NEW_POS + l]
+            lanes[FIRST_LOCK + l] = lanes[LOCK + l]
 
 
 @device
@@ -182,19 +199,12 @@ def no_rivals(lanes):
 
 @device
 def gather_words(locks, lanes):
-    """Lock word of each lane's event, by index; any number of locks; writes MISC."""
+    """Lock word of each lane's event, by index; writes MISC.
+
+    A loop over the locks that selects was tried: no faster for two locks, slower for more.
+    """
     for l in range(LANES):
         lanes[MISC + l] = locks[_U(_U32(lanes[LOCK + l])) * LANES + l]
-
-
-@device
-def select_words(locks, lanes, n_locks):
-    """As `gather_words`, as a loop over the locks: faster up to about a dozen."""
-    for l in range(LANES):
-        lanes[MISC + l] = locks[l]
-    for k in range(_U(1), n_locks):
-        for l in range(LANES):
-            lanes[MISC + l] = select(lanes[LOCK + l] == _I(k), locks[k * LANES + l], lanes[MISC + l])
 
 
 @device
@@ -202,14 +212,6 @@ def scatter_words(locks, lanes):
     """Store the lock words that `update_locks` left in MISC, by index."""
     for l in range(LANES):
         locks[_U(_U32(lanes[LOCK + l])) * LANES + l] = lanes[MISC + l]
-
-
-@device
-def store_words(locks, lanes, n_locks):
-    """As `scatter_words`, as a loop over the locks."""
-    for k in range(_U(0), n_locks):
-        for l in range(LANES):
-            locks[k * LANES + l] = select(lanes[LOCK + l] == _I(k), lanes[MISC + l], locks[k * LANES + l])
 
 
 @device
@@ -230,6 +232,7 @@ def update_locks(lanes):
         scalar = (_I(word & _I(WORD_SCALAR)) != _I(0)) & (waits | grants)
         scalar = scalar | ((_I(word & _I(WORD_TRAP_RELEASE)) != _I(0)) & (work == _I(RELEASES)))
         scalar = scalar | (unfair & (work == _I(RELEASES)) & (rivals > _I(1)))
+        row = lanes[ROW + l]
         work = select(scalar, _I(NOTHING), work)
         attempt, release = work == _I(ATTEMPTS), work == _I(RELEASES)
         waits, grants = waits & attempt, grants & release
@@ -257,7 +260,27 @@ def update_locks(lanes):
         last = release & (_I(new_pos & _I(SLOTS - 1)) == _LAST_SLOT)
         code = select(scalar, _I(NEEDS_STEP), lanes[CODE + l])
         lanes[CODE + l] = select(last, _I(NEEDS_DRAWS), code)
-        lanes[ROW + l] = select(work == _I(NOTHING), _I(-1), lanes[ROW + l])
+        lanes[ROW + l] = select(work == _I(NOTHING), _I(-1), row)
+
+
+@device
+def _apply_row(rows, lanes, at, l, row, now, own_row, grant_key, grant_row):
+    """One row of `apply`; returns the row that was granted the lock, so far."""
+    key = rows[at + KEY + l]
+    hold = rows[at + HOLD + l]
+    position = rows[at + POSITION + l]
+    attempt = rows[at + ATTEMPT + l]
+    own = own_row == row
+    granted = key == grant_key
+    until = select(granted, _I(now + hold), rows[at + UNTIL + l])
+    position = select(granted, _I(position - _I(SLOTS)), position)
+    key = select(granted, _I(NO_KEY), key)
+    rows[at + UNTIL + l] = select(own, lanes[NEW_UNTIL + l], until)
+    rows[at + POSITION + l] = select(own, lanes[NEW_POS + l], position)
+    rows[at + KEY + l] = select(own, lanes[NEW_KEY + l], key)
+    rows[at + HOLD + l] = select(own, lanes[DRAW + l], hold)
+    rows[at + ATTEMPT + l] = select(own, now, attempt)
+    return select(granted, row, grant_row)
 
 
 @device
@@ -266,28 +289,16 @@ def apply(rows, lanes, n_tiles):
 
     Reads and writes UNTIL, POSITION, KEY, HOLD, ATTEMPT; writes GRANT_ROW (-1 if no row has the granted key).
     """
-    for l in range(LANES):
-        lanes[GRANT_ROW + l] = _I(-1)
     for tile in range(_U(0), n_tiles):
-        for r in range(_U(4)):
-            at = tile * TILE_SIZE + r * ROW_1
-            row = _I(_I(_I(4) * _I(tile)) + _I(r))
-            for l in range(LANES):
-                now = lanes[NOW + l]
-                key = rows[at + KEY + l]
-                hold = rows[at + HOLD + l]
-                position = rows[at + POSITION + l]
-                own = lanes[ROW + l] == row
-                granted = key == lanes[GRANT_KEY + l]
-                until = select(granted, _I(now + hold), rows[at + UNTIL + l])
-                position = select(granted, _I(position - _I(SLOTS)), position)
-                key = select(granted, _I(NO_KEY), key)
-                rows[at + UNTIL + l] = select(own, lanes[NEW_UNTIL + l], until)
-                rows[at + POSITION + l] = select(own, lanes[NEW_POS + l], position)
-                rows[at + KEY + l] = select(own, lanes[NEW_KEY + l], key)
-                rows[at + HOLD + l] = select(own, lanes[DRAW + l], hold)
-                rows[at + ATTEMPT + l] = select(own, now, rows[at + ATTEMPT + l])
-                lanes[GRANT_ROW + l] = select(granted, row, lanes[GRANT_ROW + l])
+        at = tile * TILE_SIZE
+        row = _I(_I(4) * _I(tile))
+        for l in range(LANES):
+            now, own, key, granted = lanes[NOW + l], lanes[ROW + l], lanes[GRANT_KEY + l], lanes[GRANT_ROW + l]
+            granted = _apply_row(rows, lanes, at, l, row, now, own, key, granted)
+            granted = _apply_row(rows, lanes, at + ROW_1, l, _I(row + _I(1)), now, own, key, granted)
+            granted = _apply_row(rows, lanes, at + ROW_2, l, _I(row + _I(2)), now, own, key, granted)
+            granted = _apply_row(rows, lanes, at + ROW_3, l, _I(row + _I(3)), now, own, key, granted)
+            lanes[GRANT_ROW + l] = granted
 
 
 @device

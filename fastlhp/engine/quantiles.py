@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlhp.engine.draws import FIRST_OCTAVE, LAST_OCTAVE, N_SEGMENTS, SEGMENTS_PER_OCTAVE
+from fastlhp.engine.draws import FIRST_OCTAVE, LAST_OCTAVE, SEGMENTS_PER_OCTAVE
 from fastlhp.engine.state import LONGEST_NS
 from fastlhp.model.distributions import (
     Distribution,

@@ -39,7 +39,22 @@ NO_GRANT = -2
 SEE_RECORD = -(2**31)
 
 # Lane values: parameters of the lane, then what one pass leaves to the next.
-DEADLINE, THRESHOLD, ACTIVE, NOW, ROW, POS, FIRST_LOCK, LOCK, WORK, DRAW, CODE, NEW_UNTIL, NEW_POS, NEW_KEY = range(14)
+(
+    DEADLINE,
+    THRESHOLD,
+    ACTIVE,
+    NOW,
+    ROW,
+    POS,
+    FIRST_LOCK,
+    LOCK,
+    WORK,
+    DRAW,
+    CODE,
+    NEW_UNTIL,
+    NEW_POS,
+    NEW_KEY,
+) = range(14)
 GRANT_KEY, GRANT_ROW, MISC, RIVALS = range(14, 18)
 LANE_FIELDS = 18
 """
@@ -174,8 +189,9 @@ PCPU = np.dtype(
         ).split()
     ]
 )
-"""timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the slice,
-NOT_EXTENDED, EXTENDED or WAS_EXTENDED; action: what follows the exit; *_pending: what follows a release's kick."""
+"""timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the
+slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; action: what follows the exit; *_pending: what follows a release's
+kick."""
 
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
@@ -190,8 +206,9 @@ VCPU = np.dtype(
         ).split()
     ]
 )
-"""home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover: the guest's state while off CPU;
-user_ns .. zero_phases: sums over the cycles before the buffer; spin_since: up to where spinning is booked."""
+"""home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
+the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; spin_since: up to
+where spinning is booked."""
 
 VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""

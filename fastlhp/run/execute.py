@@ -16,7 +16,6 @@ from fastlhp.engine.block import (
     ITEMS,
     N_HOST_COUNTERS,
     N_VM_COUNTERS,
-    SELECT_LOCKS_UP_TO,
     Block,
     error_message,
     make_items,
@@ -42,7 +41,6 @@ class Shape:
     """What configurations must have in common to share a block."""
 
     n_tile: int
-    many_locks: bool
     choices: bool
     unfair: bool
 
@@ -54,7 +52,6 @@ def shape_of(configuration: Configuration) -> Shape:
     vms = configuration.vms
     return Shape(
         n_tile,
-        sum(vm.lock.count for vm in vms) > SELECT_LOCKS_UP_TO,
         any(vm.lock.count > 1 or not vm.kernel.is_zero or vm.halt_probability > 0 for vm in vms),
         any(vm.lock.kind == "test_and_set" for vm in vms),
     )

@@ -1,0 +1,180 @@
+"""Random studies of one configuration, and the comparison of the engine with the reference twin.
+
+The policies are gone through one after the other, so that every scheduler meets every guard and every response; all
+the rest of a case is drawn from its number. Times are short and of the same order, for many coincidences.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+from typing import Any
+
+import naive
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlhp.engine import block
+from fastlhp.engine.encode import Encoded
+from fastlhp.engine.quantiles import segments
+from fastlhp.model.configuration import Configuration
+from fastlhp.model.study import Study, load
+from fastlhp.results.counters import HOLDER_OFF, HOST_COUNTERS, VM_COUNTERS, WAIT
+
+LOCKS = ("test_and_set", "ticket", "queue")
+TARGETS = ("holder", "random", "waiter")
+RESPONSES = ("none", "yield", "halt", *TARGETS)
+POLICIES = (
+    *product(("round_robin", "global"), ("none", "delay", "extra_slice"), RESPONSES),
+    *product(("gang",), ("none",), ("none", "yield", "halt")),
+)
+"""Scheduler, guard and response; a directed yield by its target."""
+
+
+def random_duration(rng: random.Random, low: int, high: int) -> Any:
+    """Mostly constant or exponential, with a mean of the order of ``low`` to ``high``."""
+    mean = rng.choice([low, (low + high) // 2, high])
+    kinds = {
+        "constant": f"{mean}ns",
+        "exponential": {"exponential": f"{mean}ns"},
+        "uniform": {"uniform": [f"{mean // 2}ns", f"{mean + mean // 2}ns"]},
+        "lognormal": {"lognormal": {"mean": f"{mean}ns", "cv": 1.5}},
+        "hyperexponential": {
+            "hyperexponential": {"probabilities": [0.3, 0.7], "means": [f"{mean}ns", f"{3 * mean}ns"]}
+        },
+    }
+    return kinds[rng.choices(list(kinds), [35, 35, 10, 10, 10])[0]]
+
+
+def random_vm(rng: random.Random, number: int, most_vcpus: int) -> dict[str, Any]:
+    """A group of VMs; seldom with more locks than the passes look through one by one."""
+    locks = rng.choice([1, 1, 1, 2, 3, 20])
+    lock: dict[str, Any] = {"kind": rng.choice(LOCKS), "count": locks}
+    if locks > 1 and rng.random() < 0.5:
+        lock["weights"] = [rng.choice([1, 2, 5]) for _ in range(locks)]
+    vm: dict[str, Any] = {
+        "name": f"v{number}",
+        "count": rng.choice([1, 1, 2]),
+        "vcpus": rng.randint(1, most_vcpus),
+        "weight": rng.choice([1, 1, 2, 3.5]),
+        "lock": lock,
+        "user": random_duration(rng, 300, 3000),
+        "hold": random_duration(rng, 100, 1500),
+    }
+    if rng.random() < 0.4:
+        vm["kernel"] = random_duration(rng, 100, 1000)
+    if rng.random() < 0.35:
+        vm["handover"] = random_duration(rng, 20, 200)
+    if rng.random() < 0.4:
+        vm["halt"] = {"probability": rng.choice([0.05, 0.3, 1.0]), "time": random_duration(rng, 500, 20000)}
+    return vm
+
+
+def random_scheduler(rng: random.Random, kind: str, pcpus: int) -> dict[str, Any]:
+    """Parameters of a scheduler; its phases may be drawn, aligned or given."""
+    scheduler: dict[str, Any] = {"kind": kind, "slice": random_duration(rng, 2000, 30000)}
+    if kind == "gang":
+        scheduler["fill"] = rng.random() < 0.6
+    else:
+        scheduler["order"] = rng.choice(["random", "vm"])
+        scheduler["slice_after_yield"] = rng.choice(["full", "rest"])
+    if kind == "round_robin":
+        scheduler["placement"] = rng.choice(["spread", "aligned", "random", "balance"])
+    given = [rng.choice([0.1, 0.35, 0.5, 1.0]) for _ in range(1 if kind == "gang" else pcpus)]
+    scheduler["phase"] = rng.choice(["random", "random", "aligned", given])
+    return scheduler
+
+
+def random_guard(rng: random.Random, kind: str) -> dict[str, Any]:
+    """Parameters of a guard."""
+    if kind == "delay":
+        cap = rng.choice(["0ns", random_duration(rng, 300, 3000)])
+        return {"kind": kind, "cap": cap, "repay": rng.random() < 0.5}
+    if kind == "extra_slice":
+        return {"kind": kind, "length": random_duration(rng, 300, 3000)}
+    return {"kind": kind}
+
+
+def random_response(rng: random.Random, name: str) -> dict[str, Any]:
+    """Parameters of a response, a directed yield by its target."""
+    if name == "none":
+        return {"kind": name}
+    response: dict[str, Any] = {"kind": name, "spin_threshold": random_duration(rng, 200, 3000)}
+    if name in TARGETS:
+        response["kind"] = "directed_yield"
+        response["target"] = name
+        response["migrate"] = rng.random() < 0.5
+        response["boost_slice"] = rng.choice(["rest", "full"])
+    if name == "halt":
+        response["wakeup"] = rng.choice(["0ns", random_duration(rng, 200, 2000)])
+    return response
+
+
+def random_case(number: int) -> dict[str, Any]:
+    """The study of this number; from 1 to 9 pCPUs, so up to three tiles of rows."""
+    rng = random.Random(f"case {number}")
+    scheduler, guard, response = POLICIES[number % len(POLICIES)]
+    pcpus = rng.choice([1, 2, 2, 2, 3, 4, 5, 9])
+    most_vcpus = min(pcpus, 4) if scheduler == "gang" else 4
+    return {
+        "study": {
+            "name": f"case {number}",
+            "seed": rng.choice([1, 77, 2**63 + 5]),
+            "duration": rng.choice(["60us", "150us", "300us"]),
+            "warmup": rng.choice(["0ns", "40us"]),
+            "replications": 2,
+        },
+        "host": {
+            "pcpus": pcpus,
+            "frequency": "1GHz",
+            "context_switch": rng.choice(["0ns", random_duration(rng, 50, 400)]),
+            "vm_exit": rng.choice(["0ns", random_duration(rng, 50, 300)]),
+        },
+        "policy": {
+            "scheduler": random_scheduler(rng, scheduler, pcpus),
+            "guard": random_guard(rng, guard),
+            "response": random_response(rng, response),
+        },
+        "vm": [random_vm(rng, i, most_vcpus) for i in range(rng.choice([1, 2, 2, 3]))],
+    }
+
+
+def random_study(number: int) -> Study:
+    """The case of this number, loaded."""
+    return load(random_case(number))
+
+
+def tables(distribution: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Quantile table as the twin wants it: the one input that it takes from the engine."""
+    table = segments(distribution)
+    return table[:, 0], table[:, 1]
+
+
+def differences(configuration: Configuration, seed: int, replications: int) -> list[str]:
+    """Every counter and histogram in which the engine, on either path, differs from the twin."""
+    twins = [naive.simulate(configuration, seed, r, tables) for r in range(replications)]
+    expected: list[dict[int, int]] = [{}, {}]
+    for twin in twins:
+        for total, part in (
+            (expected[WAIT], twin.wait_histogram),
+            (expected[HOLDER_OFF], twin.holder_off_histogram),
+        ):
+            for bin_, count in part.items():
+                total[bin_] = total.get(bin_, 0) + count
+    found = []
+    encoded = Encoded(configuration)
+    for scalar_only in (False, True):
+        path = "scalar" if scalar_only else "vector"
+        vm, host, histogram = block.simulate(encoded, seed, range(replications), scalar_only=scalar_only)
+        for r, twin in enumerate(twins):
+            for i, name in enumerate(VM_COUNTERS):
+                if vm[r, :, i].tolist() != list(twin.vm[name]):
+                    found.append(f"{path} {r} {name}: {vm[r, :, i].tolist()}, twin {twin.vm[name]}")
+            for i, name in enumerate(HOST_COUNTERS):
+                if host[r, i] != twin.host[name]:
+                    found.append(f"{path} {r} {name}: {host[r, i]}, twin {twin.host[name]}")
+        for which, name in ((WAIT, "wait"), (HOLDER_OFF, "holder_off")):
+            filled = {int(b): int(histogram[which, b]) for b in np.flatnonzero(histogram[which])}
+            if filled != {b: n for b, n in expected[which].items() if n}:
+                found.append(f"{path} histogram {name}: {filled}, twin {expected[which]}")
+    return found

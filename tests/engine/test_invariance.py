@@ -1,0 +1,132 @@
+"""A replication depends on its configuration, the seed and its number, and on nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import random_study
+from numpy.typing import NDArray
+
+from fastlhp.engine import block
+from fastlhp.engine.encode import Encoded
+from fastlhp.model.configuration import Configuration
+from fastlhp.model.study import load
+from fastlhp.results.counters import HOST_INDEX, VM_INDEX
+
+REPLICATIONS = 20
+PCPU_TIMES = ("user_ns", "kernel_ns", "hold_ns", "spin_ns", "switch_ns", "exit_ns")
+OFF_TIMES = ("ready_ns", "costop_ns", "halted_ns")
+
+Result = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def assert_same(a: Result, b: Result) -> None:
+    """Same bits: counters of VMs and hosts, histograms."""
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def assert_exact_accounts(configuration: Configuration, result: Result) -> None:
+    """All pCPU time and all vCPU time of the window is booked, each ns once."""
+    vm, host, _ = result
+    on_pcpu = sum(vm[:, :, VM_INDEX[name]] for name in PCPU_TIMES)
+    off_pcpu = sum(vm[:, :, VM_INDEX[name]] for name in OFF_TIMES)
+    window = configuration.duration_ns
+    total = on_pcpu.sum(axis=1) + host[:, HOST_INDEX["idle_ns"]]
+    assert (total == configuration.host.pcpus * window).all()
+    # Being switched in is `switch` for the pCPU and `ready` for the vCPU.
+    vcpus = np.array([spec.vcpus for spec in configuration.vms])
+    running = on_pcpu - vm[:, :, VM_INDEX["switch_ns"]]
+    assert (running + off_pcpu == vcpus * window).all()
+
+
+@pytest.mark.parametrize("number", range(1000, 1040))
+def test_results_do_not_depend_on_the_block(number: int) -> None:
+    """Block size, neighbours in the block, pieces of the range and scalar code change nothing."""
+    study = random_study(number)
+    configuration = study.configurations[0]
+    encoded = Encoded(configuration)
+    whole = block.simulate(encoded, study.seed, range(REPLICATIONS))
+    assert_exact_accounts(configuration, whole)
+    for lanes in (1, 3):
+        assert_same(whole, block.simulate(encoded, study.seed, range(REPLICATIONS), lanes=lanes))
+    assert_same(whole, block.simulate(encoded, study.seed, range(REPLICATIONS), scalar_only=True))
+    bounds = (0, 1, 7, REPLICATIONS)
+    pieces = [
+        block.simulate(encoded, study.seed, range(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)
+    ]
+    joined = (
+        np.concatenate([vm for vm, _, _ in pieces]),
+        np.concatenate([host for _, host, _ in pieces]),
+        np.sum([histogram for _, _, histogram in pieces], axis=0),
+    )
+    assert_same(whole, joined)
+
+
+def test_more_replications_than_lanes() -> None:
+    """A lane that takes a new replication when it is done gives the same results."""
+    study = random_study(1003)
+    encoded = Encoded(study.configurations[0])
+    full = block.simulate(encoded, study.seed, range(150))
+    assert_same(full, block.simulate(encoded, study.seed, range(150), lanes=7))
+    assert_same(full, block.simulate(encoded, study.seed, range(150), scalar_only=True))
+
+
+def test_seeds_and_replications_differ() -> None:
+    """Otherwise the comparisons above would prove nothing."""
+    study = random_study(1001)
+    encoded = Encoded(study.configurations[0])
+    vm, _, _ = block.simulate(encoded, 1, range(2))
+    other, _, _ = block.simulate(encoded, 2, range(2))
+    assert (vm[0] != vm[1]).any()
+    assert (vm != other).any()
+
+
+def large_study(vms: list[dict[str, Any]], scheduler: str, response: str) -> dict[str, Any]:
+    policy = {
+        "scheduler": {"kind": scheduler, "slice": "50us"},
+        "guard": {"kind": "none"},
+        "response": {"kind": response},
+    }
+    if response != "none":
+        policy["response"]["spin_threshold"] = "5us"
+    return {
+        "study": {"name": "large", "seed": 5, "duration": "300us", "warmup": "20us", "replications": 2},
+        "host": {"pcpus": 128, "frequency": "2GHz", "context_switch": "1us", "vm_exit": "500ns"},
+        "policy": policy,
+        "vm": vms,
+    }
+
+
+def large_vm(name: str, count: int, vcpus: int, locks: int, lock: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "count": count,
+        "vcpus": vcpus,
+        "lock": {"kind": lock, "count": locks},
+        "user": {"exponential": "4us"},
+        "hold": {"exponential": "1us"},
+    }
+
+
+LARGE = {
+    "512 vCPUs": [large_vm("locks", 1, 4, 64, "ticket"), large_vm("vm", 127, 4, 1, "test_and_set")],
+    "64 vCPUs": [large_vm("wide", 1, 64, 1, "ticket"), large_vm("vm", 40, 4, 1, "queue")],
+    "64 unfair vCPUs": [large_vm("wide", 2, 64, 2, "test_and_set"), large_vm("vm", 40, 4, 1, "ticket")],
+}
+
+
+@pytest.mark.parametrize("response", ["none", "yield"])
+@pytest.mark.parametrize("scheduler", ["round_robin", "global", "gang"])
+@pytest.mark.parametrize("name", LARGE)
+def test_large_hosts(name: str, scheduler: str, response: str) -> None:
+    """The largest hosts, VMs and numbers of locks run with exact accounts, the same on both paths."""
+    study = load(large_study(LARGE[name], scheduler, response))
+    configuration = study.configurations[0]
+    encoded = Encoded(configuration)
+    result = block.simulate(encoded, study.seed, range(2))
+    assert_exact_accounts(configuration, result)
+    assert (result[0][:, :, VM_INDEX["acquisitions"]].sum(axis=1) > 500).all()
+    assert_same(result, block.simulate(encoded, study.seed, range(2), scalar_only=True, lanes=2))
