@@ -31,7 +31,6 @@ from fastlhp.engine.state import (
     UNTIL,
     host_at,
     int32_at,
-    int64_array,
     pcpu_at,
 )
 from fastlhp.errors import FastlhpError
@@ -109,7 +108,7 @@ def advance(hosts, rows, locks, lanes, draws, todo, queue, items, limits, n_step
                     lanes[CODE * LANES + lane] = NEEDS_STEP
                     _serve(host_at(hosts, lane), lane, lanes, queue, items)
         return
-    for i in range(n_steps):
+    for _ in range(n_steps):
         if queue[RUNNING_LANES] == 0:
             break
         passes.next_event(rows, lanes, n_tiles)

@@ -248,7 +248,10 @@ def cache_directory() -> Path | None:
     name = f"kernels-{sources_hash()}"
     for place in places:
         try:
-            (place / name).mkdir(parents=True, exist_ok=True)
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if hasattr(os, "getuid") and place.stat().st_uid not in (os.getuid(), 0):
+                continue  # cached kernels are code: none from another user's directory
+            (place / name).mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=place / name):
                 return place / name
         except OSError:

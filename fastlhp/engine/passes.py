@@ -264,41 +264,31 @@ def update_locks(lanes):
 
 
 @device
-def _apply_row(rows, lanes, at, l, row, now, own_row, grant_key, grant_row):
-    """One row of `apply`; returns the row that was granted the lock, so far."""
-    key = rows[at + KEY + l]
-    hold = rows[at + HOLD + l]
-    position = rows[at + POSITION + l]
-    attempt = rows[at + ATTEMPT + l]
-    own = own_row == row
-    granted = key == grant_key
-    until = select(granted, _I(now + hold), rows[at + UNTIL + l])
-    position = select(granted, _I(position - _I(SLOTS)), position)
-    key = select(granted, _I(NO_KEY), key)
-    rows[at + UNTIL + l] = select(own, lanes[NEW_UNTIL + l], until)
-    rows[at + POSITION + l] = select(own, lanes[NEW_POS + l], position)
-    rows[at + KEY + l] = select(own, lanes[NEW_KEY + l], key)
-    rows[at + HOLD + l] = select(own, lanes[DRAW + l], hold)
-    rows[at + ATTEMPT + l] = select(own, now, attempt)
-    return select(granted, row, grant_row)
-
-
-@device
 def apply(rows, lanes, n_tiles):
     """Carry the event over to the rows: the event's own and the one that was granted the lock.
 
     Reads and writes UNTIL, POSITION, KEY, HOLD, ATTEMPT; writes GRANT_ROW (-1 if no row has the granted key).
+    A loop over the lanes for each row: with the four rows of a tile in one loop, LLVM gives up.
     """
     for tile in range(_U(0), n_tiles):
-        at = tile * TILE_SIZE
-        row = _I(_I(4) * _I(tile))
-        for l in range(LANES):
-            now, own, key, granted = lanes[NOW + l], lanes[ROW + l], lanes[GRANT_KEY + l], lanes[GRANT_ROW + l]
-            granted = _apply_row(rows, lanes, at, l, row, now, own, key, granted)
-            granted = _apply_row(rows, lanes, at + ROW_1, l, _I(row + _I(1)), now, own, key, granted)
-            granted = _apply_row(rows, lanes, at + ROW_2, l, _I(row + _I(2)), now, own, key, granted)
-            granted = _apply_row(rows, lanes, at + ROW_3, l, _I(row + _I(3)), now, own, key, granted)
-            lanes[GRANT_ROW + l] = granted
+        for r in range(_U(4)):
+            at = tile * TILE_SIZE + r * ROW_1
+            row = _I(_I(_I(4) * _I(tile)) + _I(r))
+            for l in range(LANES):
+                now, grant_row = lanes[NOW + l], lanes[GRANT_ROW + l]
+                until, position, key = rows[at + UNTIL + l], rows[at + POSITION + l], rows[at + KEY + l]
+                hold, attempt = rows[at + HOLD + l], rows[at + ATTEMPT + l]
+                own = lanes[ROW + l] == row
+                granted = key == lanes[GRANT_KEY + l]
+                until = select(granted, _I(now + hold), until)
+                position = select(granted, _I(position - _I(SLOTS)), position)
+                key = select(granted, _I(NO_KEY), key)
+                rows[at + UNTIL + l] = select(own, lanes[NEW_UNTIL + l], until)
+                rows[at + POSITION + l] = select(own, lanes[NEW_POS + l], position)
+                rows[at + KEY + l] = select(own, lanes[NEW_KEY + l], key)
+                rows[at + HOLD + l] = select(own, lanes[DRAW + l], hold)
+                rows[at + ATTEMPT + l] = select(own, now, attempt)
+                lanes[GRANT_ROW + l] = select(granted, row, grant_row)
 
 
 @device

@@ -15,6 +15,7 @@ import pytest
 
 from fastlhp.engine import passes
 from fastlhp.engine.jit import OPTIONS
+from fastlhp.engine.linking import flat
 
 numba = pytest.importorskip("numba")
 
@@ -45,10 +46,11 @@ CHOICE = re.compile(
 
 
 def assembly(function: Callable[..., Any], signature: tuple[Any, ...]) -> str:
-    """Assembly of a function compiled by itself with the engine's options."""
+    """Assembly of a function compiled by itself, but with the engine's options and linked as the engine links."""
     passes.select.dispatcher()  # teaches Numba what a device function in a function's globals is
     dispatcher = numba.njit(**OPTIONS)(function)
-    dispatcher.compile(signature)
+    with flat(function.__qualname__):
+        dispatcher.compile(signature)
     return "\n".join(dispatcher.inspect_asm().values())
 
 
