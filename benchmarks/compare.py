@@ -136,7 +136,11 @@ def run_fastlhp(
 
 
 def measurement_from_fields(fields: dict[str, Any]) -> Measurement:
-    answers = {m: (fields.get(m, math.nan), fields.get(f"{m}_standard_error", math.nan)) for m in METRICS}
+    # Ratios are pooled, sum over sum, where a contender has them so: fastlhp's summaries are.
+    names = {m: f"{m}_pooled" if f"{m}_pooled" in fields else m for m in METRICS}
+    answers = {
+        m: (fields.get(name, math.nan), fields.get(f"{name}_standard_error", math.nan)) for m, name in names.items()
+    }
     return Measurement(int(fields["events"]), float(fields["seconds"]), answers)
 
 
