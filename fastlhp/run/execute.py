@@ -231,7 +231,8 @@ class _Run:
         following: _Unit | None = unit
         while not self.is_over:
             # Lanes that finish must find work: keep a block's worth of items waiting.
-            while block.n_waiting < LANES and n_in_ring + UNIT <= ITEMS:
+            # Never quite full: `n_since` cannot tell a full ring from an empty one.
+            while block.n_waiting < LANES and n_in_ring + UNIT < ITEMS:
                 if following is None:
                     taken = self.plan.take(shape)
                     if taken is None:
