@@ -9,29 +9,32 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import passes, state
 from fastlhp.engine.accounts import close_window
-from fastlhp.engine.control import granted_off_cpu, set_deadline, step
+from fastlhp.engine.control import guest_event, kick_after_release, set_deadline, step
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel
-from fastlhp.engine.machine import attempt_of, book_wait, refill
+from fastlhp.engine.machine import grant_next, refill
 from fastlhp.engine.replication import start_replication
+from fastlhp.engine.rows import enqueue, put
 from fastlhp.engine.state import (
-    ACTIVE,
+    ATTEMPT,
     CODE,
     DEADLINE,
-    GRANT_ROW,
     LANES,
     LOCK,
-    NEEDS_BOOKING,
     NEEDS_DRAWS,
+    NEEDS_EVENT,
     NEEDS_GRANT,
+    NEEDS_QUEUE,
     NEEDS_STEP,
     NEVER,
     NOW,
     ROW,
+    STRIDE,
+    TILE,
+    TILE_SIZE,
     UNTIL,
     host_at,
     int32_at,
-    pcpu_at,
 )
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
@@ -46,90 +49,105 @@ NEXT, COUNT, RUNNING_LANES, STEPS = range(4)
 
 
 @device
-def _load(host, lane, queue, items):
+def _load(host, queue, items):
     """Start the next item of the queue in a lane, or put the lane to rest."""
     if queue[NEXT] < queue[COUNT]:
         start_replication(host, items + queue[NEXT] % ITEMS * _ITEM_SIZE)
         queue[NEXT] += 1
         queue[RUNNING_LANES] += 1
     else:
-        int32_at(host.lanes, ACTIVE * LANES).value = np.int32(0)
-        int32_at(host.lanes, DEADLINE * LANES).value = np.int32(-1)
+        int32_at(host.lanes, DEADLINE * STRIDE).value = np.int32(-1)
         for p in range(host.n_row):
-            _rest(host, p)
+            put(host, UNTIL, p, NEVER)
 
 
 @device
-def _rest(host, p):
-    at = (p >> 2) * state.TILE_SIZE + UNTIL * (state.TILE * LANES) + (p & 3) * LANES
-    int32_at(host.rows, at).value = np.int32(NEVER)
+def _step(host, queue, items):
+    """Let scalar code handle the lane's next event, whatever it is."""
+    if step(host):
+        close_window(host, host.edge)
+        queue[RUNNING_LANES] -= 1
+        _load(host, queue, items)
 
 
 @device
-def _serve(host, lane, lanes, queue, items):
-    """Do for a lane what the passes left to scalar code."""
-    code = lanes[CODE * LANES + lane]
-    if code & NEEDS_STEP != 0:
-        if step(host):
-            close_window(host, host.edge)
-            queue[RUNNING_LANES] -= 1
-            _load(host, lane, queue, items)
-        return
-    t = host.base_ns + lanes[NOW * LANES + lane]
-    p = np.int64(lanes[ROW * LANES + lane])
-    if code & NEEDS_DRAWS != 0:
-        refill(host, p)
-    if code & NEEDS_BOOKING != 0:
-        q = np.int64(lanes[GRANT_ROW * LANES + lane])
-        book_wait(host, pcpu_at(host.pcpus, q).vcpu, t - attempt_of(host, q))
-    if code & NEEDS_GRANT != 0:
-        granted_off_cpu(host, p, np.int64(lanes[LOCK * LANES + lane]), t)
-        set_deadline(host)
+def _event_of(lanes, lane):
+    """The pCPU of a lane's event, and its time as it stands in the rows."""
+    row = np.int64(lanes[ROW * STRIDE + lane])
+    tile = row // TILE_SIZE
+    return tile * TILE + (row - tile * TILE_SIZE) // STRIDE, np.int64(lanes[NOW * STRIDE + lane])
+
+
+@device
+def _serve(hosts, lanes, todo, queue, items):
+    """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
+    n = passes.list_lanes(lanes, np.int32(NEEDS_DRAWS), todo)
+    for j in range(n):
+        lane = np.int64(todo[j])
+        p, _ = _event_of(lanes, lane)
+        refill(host_at(hosts, lane), p)
+    n = passes.list_lanes(lanes, np.int32(NEEDS_QUEUE), todo)
+    for j in range(n):
+        lane = np.int64(todo[j])
+        host = host_at(hosts, lane)
+        p, now = _event_of(lanes, lane)
+        put(host, ATTEMPT, p, now)
+        enqueue(host, np.int64(lanes[LOCK * STRIDE + lane]), p)
+    n = passes.list_lanes(lanes, np.int32(NEEDS_GRANT), todo)
+    for j in range(n):
+        lane = np.int64(todo[j])
+        host = host_at(hosts, lane)
+        p, now = _event_of(lanes, lane)
+        t = host.base_ns + now
+        blocked = grant_next(host, np.int64(lanes[LOCK * STRIDE + lane]), t)
+        if blocked >= 0:
+            kick_after_release(host, p, blocked, t)
+    n = passes.list_lanes(lanes, np.int32(NEEDS_STEP | NEEDS_EVENT), todo)
+    for j in range(n):
+        lane = np.int64(todo[j])
+        host = host_at(hosts, lane)
+        if lanes[CODE * STRIDE + lane] & NEEDS_STEP != 0:
+            _step(host, queue, items)
+        else:
+            p, now = _event_of(lanes, lane)
+            guest_event(host, p, host.base_ns + now)
+            set_deadline(host)
 
 
 @kernel
-def advance(hosts, rows, locks, lanes, draws, todo, queue, items, limits, n_steps):
+def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
-    Mutates everything but ``limits``: tiles and draws a lane, lanes in use, whether there are choices, unfair
-    locks, and whether scalar code does everything.
+    Mutates everything but ``limits``: see `Block`.
     """
-    n_tiles = np.uint64(limits[0])
-    stride = np.uint64(limits[1])
-    in_use = limits[2]
-    choices, unfair, scalar_only = limits[3] != 0, limits[4] != 0, limits[5] != 0
+    n_tiles, n_lock_tiles = np.uint64(limits[0]), np.uint64(limits[1])
+    stride, in_use = np.uint64(limits[2]), limits[3]
+    has_choices, scalar_only = limits[4] != 0, limits[5] != 0
+    zero = np.int32(limits[6])
+    nobody, no_lock = np.int32(n_tiles * TILE_SIZE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
-        if lanes[ACTIVE * LANES + lane] == 0 and queue[NEXT] < queue[COUNT]:
-            _load(host_at(hosts, lane), lane, queue, items)
-    if scalar_only:
-        for _ in range(n_steps):
-            for lane in range(in_use):
-                if lanes[ACTIVE * LANES + lane] != 0:
-                    lanes[CODE * LANES + lane] = NEEDS_STEP
-                    _serve(host_at(hosts, lane), lane, lanes, queue, items)
-        return
+        if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT] < queue[COUNT]:
+            _load(host_at(hosts, lane), queue, items)
     for _ in range(n_steps):
         if queue[RUNNING_LANES] == 0:
             break
-        passes.next_event(rows, lanes, n_tiles)
-        if choices:
-            passes.classify_all(lanes, draws, stride)
-        else:
-            passes.classify(lanes)
-            passes.gather_draws(lanes, draws, stride)
-        if unfair:
-            passes.count_rivals(rows, lanes, n_tiles)
-        else:
-            passes.no_rivals(lanes)
-        passes.gather_words(locks, lanes)
-        passes.update_locks(lanes)
-        passes.scatter_words(locks, lanes)
-        passes.apply(rows, lanes, n_tiles)
-        n = passes.list_lanes(lanes, todo)
-        for j in range(n):
-            lane = np.int64(todo[j])
-            _serve(host_at(hosts, lane), lane, lanes, queue, items)
         queue[STEPS] += 1
+        if scalar_only:
+            for lane in range(in_use):
+                if lanes[DEADLINE * STRIDE + lane] >= 0:
+                    _step(host_at(hosts, lane), queue, items)
+            continue
+        passes.next_event(rows, lanes, n_tiles, zero)
+        passes.draws_of(lanes, draws, stride)
+        passes.words_of(locks, lanes, n_lock_tiles)
+        if has_choices:
+            passes.choices_of(lanes, choices, stride)
+            passes.decide_all(lanes, nobody, no_lock)
+        else:
+            passes.decide(lanes, nobody, no_lock)
+        passes.store_rows(rows, lanes, n_tiles, zero)
+        passes.store_words(locks, lanes, n_lock_tiles, zero)
+        _serve(hosts, lanes, todo, queue, items)
 
 
 class Block:
@@ -141,8 +159,8 @@ class Block:
         Seed of the study.
     n_pcpu, n_vcpu, n_vm, n_lock : int
         Room for the largest configuration.
-    choices, unfair : bool
-        Whether any configuration needs the passes for choices and for test_and_set locks.
+    choices : bool
+        Whether any configuration needs the passes for kernel phases, several locks or HLT.
     lanes : int
         Lanes to use, 1..LANES; the results do not depend on it.
     scalar_only : bool
@@ -158,32 +176,33 @@ class Block:
         n_vm: int,
         n_lock: int,
         choices: bool,
-        unfair: bool,
         lanes: int = LANES,
         scalar_only: bool = False,
     ) -> None:
         if not 1 <= lanes <= LANES:
             raise FastlhpError(f"a block has 1 to {LANES} lanes, got {lanes}")
-        n_tile = -(-n_pcpu // state.TILE)
+        n_tile, n_lock_tile = -(-n_pcpu // TILE), -(-max(n_lock, 1) // TILE)
+        n_draw = n_vcpu * state.DRAWS_PER_VCPU
         i4, i8 = np.int32, np.int64
-        self.rows = np.zeros(n_tile * state.TILE_SIZE, i4)
-        self.locks = np.zeros(max(n_lock, 1) * LANES, i4)
-        self.lanes = np.zeros(state.LANE_FIELDS * LANES, i4)
-        self.draws = np.zeros(LANES * n_vcpu * state.DRAWS_PER_VCPU, i4)
-        # One more than there are lanes: the list pass writes an entry before it knows whether that counts.
-        self._todo = np.zeros(LANES + 1, i4)
+        # One tile more of rows and locks: those of nobody, where passes may write what does not count.
+        self.rows = np.zeros((n_tile + 1) * TILE_SIZE, i4)
+        self.locks = np.zeros((n_lock_tile + 1) * TILE * STRIDE, i4)
+        self.lanes = np.zeros(state.LANE_FIELDS * STRIDE, i4)
+        self.draws = np.zeros(LANES * n_draw, i4)
+        self.choices = np.zeros(LANES * n_draw if choices else 0, i4)
+        self._todo = np.zeros(LANES, i4)
         self._queue = np.zeros(4, i8)
-        self._limits = np.array(
-            [n_tile, n_vcpu * state.DRAWS_PER_VCPU, lanes, choices, unfair, scalar_only], i8
-        )
+        zero = 0
+        self._limits = np.array([n_tile, n_lock_tile, n_draw, lanes, choices, scalar_only, zero], i8)
         self._hosts = np.zeros(LANES, state.HOST)
-        words = np.zeros(2 * state.SLOTS, i4)
+        words = np.zeros(state.DRAWS_PER_VCPU, i4)
         self._records = {
             "pcpus": np.zeros((LANES, n_pcpu), state.PCPU),
             "vcpus": np.zeros((LANES, n_vcpu), state.VCPU),
             "vms": np.zeros((LANES, n_vm), state.VM),
             "lock_records": np.zeros((LANES, max(n_lock, 1)), state.LOCK_RECORD),
             "queues": np.zeros((LANES, n_pcpu), state.QUEUE),
+            "waiters": np.zeros((LANES, max(n_lock, 1) * state.TICKETS), np.int16),
             "scratch": np.zeros((LANES, 2 * (n_pcpu + n_vcpu)), i8),
         }
         for lane in range(LANES):
@@ -191,18 +210,17 @@ class Block:
             host["rows"] = self.rows.ctypes.data + 4 * lane
             host["lanes"] = self.lanes.ctypes.data + 4 * lane
             host["locks"] = self.locks.ctypes.data + 4 * lane
-            host["draws"] = self.draws.ctypes.data + 4 * lane * n_vcpu * state.DRAWS_PER_VCPU
+            host["draws"] = self.draws.ctypes.data + 4 * lane * n_draw
+            host["choices"] = self.choices.ctypes.data + 4 * lane * n_draw if choices else 0
             for name, records in self._records.items():
                 host[name] = records.ctypes.data + lane * records.strides[0]
             host["words"] = words.ctypes.data
             host["seed_low"] = seed & 0xFFFFFFFF
             host["seed_high"] = seed >> 32
-            host["n_row"] = n_tile * state.TILE
+            host["n_row"] = n_tile * TILE
         self._words = words
-        rows = self.rows.reshape(n_tile, state.ROW_FIELDS, state.TILE, LANES)
-        rows[:, UNTIL] = NEVER
-        rows[:, state.KEY] = state.NO_KEY
-        self.lanes.reshape(-1, LANES)[DEADLINE] = -1
+        self.rows.reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, UNTIL] = NEVER
+        self.lanes.reshape(-1, STRIDE)[DEADLINE] = -1
         self._items = np.zeros(ITEMS, state.ITEM)
 
     @property
@@ -249,6 +267,7 @@ class Block:
             self.locks,
             self.lanes,
             self.draws,
+            self.choices,
             self._todo,
             self._queue,
             self._items.ctypes.data,
@@ -288,7 +307,6 @@ def simulate(
         n_vm=encoded.n_vm,
         n_lock=encoded.n_lock,
         choices=encoded.needs_choice,
-        unfair=encoded.is_unfair,
         lanes=lanes,
         scalar_only=scalar_only,
     )

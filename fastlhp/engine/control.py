@@ -14,27 +14,30 @@ from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
-    _KERNEL,
-    _MISC,
+    attempt_of,
     begin_exit,
     block,
     count_preemption,
-    drawn,
     end_wait,
-    get,
-    get_until,
-    grant_off_cpu,
     kick,
     leave,
-    lock_of,
     next_cycle,
     owns_lock,
-    phase_of,
-    put,
-    put_until,
     schedule_wake,
     set_state,
     settle,
+)
+from fastlhp.engine.rows import (
+    get,
+    get_until,
+    is_spinning,
+    kernel_drawn,
+    lock_on,
+    phase_of,
+    put,
+    put_mode,
+    put_until,
+    slot_of,
 )
 from fastlhp.engine.state import (
     AFTER_GUARD_YIELD,
@@ -43,33 +46,29 @@ from fastlhp.engine.state import (
     AFTER_KICK,
     AFTER_YIELD,
     ATTEMPT,
-    BROKEN_STATE,
     DEADLINE,
-    DRAWS_PER_VCPU,
     EXITING,
     EXTENDED,
     FOREVER,
     HALT,
+    HALT_BIT,
     HALTED,
     HANDOVER,
     HOLDING,
-    KERNEL,
-    KEY,
-    LANES,
-    MISC_HALT,
+    IN_KERNEL,
     NEVER,
-    NO_PHASE,
     NOT_EXTENDED,
+    PLAIN,
     POSITION,
     READY,
     REBASE_NS,
     RUNNING,
     SEE_RECORD,
-    SLOTS,
+    STRIDE,
     SWITCHING,
-    TRAP,
     TRAP_EXTENDED_HOLD,
     TRAP_NONE,
+    TRAPPED,
     UNTIL,
     USER,
     WAITING,
@@ -135,18 +134,17 @@ inherits = Hook("response", "inherits", default=_inherits_nothing)
 def guest_event(host, p, t):
     """The guest phase on p ends."""
     v = pcpu_at(host.pcpus, p).vcpu
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
     phase = phase_of(host, p)
-    slot = get(host, POSITION, p) % SLOTS
     if phase == HANDOVER:
         end_wait(host, p, t)
     elif phase == HOLDING:
         release(host, p, t)
-    elif phase == USER and drawn(host, v, _KERNEL, slot) != NO_PHASE:
-        put(host, POSITION, p, v * DRAWS_PER_VCPU + KERNEL * SLOTS + slot)
-        put_until(host, p, t + drawn(host, v, _KERNEL, slot))
+    elif phase == USER and vm_config.has_kernel != 0:
+        put_mode(host, p, IN_KERNEL, 0)
+        put_until(host, p, t + kernel_drawn(host, v, slot_of(host, p)))
     else:
-        kind = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).lock_kind
-        lock_attempt(kind, host, p, lock_of(host, v, slot), t)
+        lock_attempt(vm_config.lock_kind, host, p, lock_on(host, p), t)
 
 
 @device
@@ -155,9 +153,8 @@ def release(host, p, t):
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    slot = get(host, POSITION, p) % SLOTS
-    g = lock_of(host, v, slot)
-    pcpu.halt_pending = drawn(host, v, _MISC, slot) & MISC_HALT
+    g = lock_on(host, p)
+    pcpu.halt_pending = get(host, POSITION, p) & HALT_BIT
     pcpu.guard_pending = np.int64(pcpu.trap == TRAP_EXTENDED_HOLD)
     if pcpu.trap == TRAP_EXTENDED_HOLD and owes_overrun(config_at(host.config, 0).guard, host):
         vcpu.debt_ns += t - pcpu.slice_end
@@ -167,16 +164,13 @@ def release(host, p, t):
 
 
 @device
-def granted_off_cpu(host, p, g, t):
-    """The release on p, which a vector pass did, went to a waiter that is off CPU."""
+def kick_after_release(host, p, v, t):
+    """A vector pass did the release on p, and the lock went to the blocked waiter v."""
     pcpu = pcpu_at(host.pcpus, p)
     pcpu.halt_pending = 0
     pcpu.guard_pending = 0
-    v = grant_off_cpu(host, g, t)
-    if v < 0:
-        host.error = BROKEN_STATE
-    elif vcpu_at(host.vcpus, v).blocked != 0:
-        after_release(host, p, v, t)
+    after_release(host, p, v, t)
+    set_deadline(host)
 
 
 @device
@@ -254,8 +248,7 @@ def end_extension(host, p, t):
             vcpu_at(host.vcpus, pcpu.vcpu).debt_ns += t - pcpu.slice_end
         if pcpu.trap == TRAP_EXTENDED_HOLD:
             pcpu.trap = TRAP_NONE
-            slot = get(host, POSITION, p) % SLOTS
-            put(host, POSITION, p, pcpu.vcpu * DRAWS_PER_VCPU + HOLDING * SLOTS + slot)
+            put_mode(host, p, PLAIN, 1)
 
 
 @device
@@ -278,8 +271,7 @@ def end_slice(host, p, t):
             if ends_at_release(config.guard, host):
                 # The end of this HOLDING is not for the vector passes.
                 pcpu.trap = TRAP_EXTENDED_HOLD
-                slot = get(host, POSITION, p) % SLOTS
-                put(host, POSITION, p, pcpu.vcpu * DRAWS_PER_VCPU + TRAP * SLOTS + slot)
+                put_mode(host, p, TRAPPED, 1)
             return
     count_preemption(host, p, t)
     end_extension(host, p, t)
@@ -409,8 +401,8 @@ def rebase(host, t):
     for p in range(host.n_pcpu):
         if get(host, UNTIL, p) != NEVER:
             put(host, UNTIL, p, get(host, UNTIL, p) - shift)
-        if get(host, ATTEMPT, p) != SEE_RECORD and pcpu_at(host.pcpus, p).mode == RUNNING:
-            vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt = host.base_ns + get(host, ATTEMPT, p)
+        if get(host, POSITION, p) < 0:  # a waiter, or one that was granted its lock
+            vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt = attempt_of(host, p)
             put(host, ATTEMPT, p, SEE_RECORD)
     host.base_ns = t
 
@@ -422,7 +414,7 @@ def set_deadline(host):
     deadline = min(deadline, host.base_ns + REBASE_NS)
     for p in range(host.n_pcpu):
         deadline = min(deadline, pcpu_at(host.pcpus, p).timer)
-    int32_at(host.lanes, DEADLINE * LANES).value = np.int32(deadline - host.base_ns)
+    int32_at(host.lanes, DEADLINE * STRIDE).value = np.int32(deadline - host.base_ns)
 
 
 @device
@@ -435,7 +427,7 @@ def step(host):
             pcpu_at_time, pcpu_next, at_threshold = timer, p, False
         until = get_until(host, p)
         if until < FOREVER:
-            if get(host, KEY, p) >= 0:
+            if is_spinning(host, p):
                 if until < pcpu_at_time:
                     pcpu_at_time, pcpu_next, at_threshold = until, p, True
             elif until < guest_at:

@@ -9,22 +9,19 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
     draw_ns,
     draw_threshold,
-    get,
     is_constant,
     put_on,
-    put_until,
     set_state,
 )
+from fastlhp.engine.rows import lock_on, put_until
 from fastlhp.engine.state import (
     EXTENDED,
     FOREVER,
-    KEY,
     NOT_EXTENDED,
     RUNNING,
     SLICE,
     SWITCH,
     SWITCHING,
-    TICKETS,
     WAITING,
     config_at,
     distribution_at,
@@ -91,7 +88,7 @@ def start_running(host, p, t):
     vcpu = vcpu_at(host.vcpus, v)
     put_on(host, p, t)
     if vcpu.phase == WAITING:
-        g = get(host, KEY, p) // TICKETS
+        g = lock_on(host, p)
         kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
         if not resume_wait(kind, host, p, g, t):
             spin_on(host, p, t)

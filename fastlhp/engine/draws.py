@@ -17,8 +17,9 @@ from fastlhp.engine.state import (
     DRAWS_PER_VCPU,
     EXPONENTIAL,
     HALT,
-    MISC_HALT,
-    NO_PHASE,
+    HALT_BIT,
+    LOCK_SHIFT,
+    NO_KERNEL,
     SLOTS,
     distribution_at,
     float32_array,
@@ -38,6 +39,7 @@ _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
 _ONE = np.uint32(1)
 _SLOTS = np.uint64(SLOTS)
+_TWO, _ONE64 = np.uint64(2), np.uint64(1)
 
 _F = np.float32
 _HALF = _F(0.5)
@@ -171,77 +173,92 @@ def lock_choice(vm_config, word):
 
 
 @device
-def _fill_words(first_cycle, counter, key, low, high):
-    """Philox words of a buffer's cycles into two int32 buffers."""
+def _fill_words(first_cycle, counter, key, scratch):
+    """Philox words of a buffer's cycles: the first ones, then the second ones."""
     start = np.uint64(first_cycle)
     for i in range(_SLOTS):
         w0, w1 = philox2x32((start + i) & _U32, counter, key)
-        low[i] = np.int32(np.uint32(w0))
-        high[i] = np.int32(np.uint32(w1))
+        scratch[i] = np.int32(np.uint32(w0))
+        scratch[i + _SLOTS] = np.int32(np.uint32(w1))
 
 
 @device
-def _fill_durations(distribution, source, target):
-    """Durations of a buffer of words; one loop for each kind of distribution, so that each is vectorised."""
+def _to_durations(distribution, values):
+    """Turn words into durations in place; one loop for each kind of distribution, so that each is vectorised."""
     d = distribution_at(distribution, 0)
     if d.kind == CONSTANT:
         value = np.int32(d.value)
         for i in range(_SLOTS):
-            target[i] = value
+            values[i] = value
     elif d.kind == EXPONENTIAL:
         mean = np.float32(d.mean)
         for i in range(_SLOTS):
-            x = mean * exponential(np.uint32(source[i]))
-            target[i] = np.int32(min(x, _LONGEST) + _HALF)
+            x = mean * exponential(np.uint32(values[i]))
+            values[i] = np.int32(min(x, _LONGEST) + _HALF)
     else:
         segments = float32_array(d.segments, 2 * N_SEGMENTS)
         for i in range(_SLOTS):
-            e = exponential(np.uint32(source[i]))
+            e = exponential(np.uint32(values[i]))
             j = np.uint64(2 * segment_of(e))
             x = segments[j] + segments[j + np.uint64(1)] * e
-            target[i] = np.int32(min(x, _LONGEST) + _HALF)
+            values[i] = np.int32(min(x, _LONGEST) + _HALF)
 
 
 @device
 def fill_cycles(host, v):
-    """Draw the cycles of a vCPU's buffer, from the record's ``first_cycle`` on; mutates the vCPU's draws.
+    """Draw the cycles of a vCPU's buffer, from the record's ``first_cycle`` on; mutates the vCPU's draws and sums.
 
     Always all of them: a loop of constant length is vectorised to its last iteration.
     """
     vcpu = vcpu_at(host.vcpus, v)
     vm_config = vm_config_at(host.config_vms, vcpu.vm)
-    user = host.draws + 4 * DRAWS_PER_VCPU * v
-    low = int32_array(host.words, SLOTS)
-    high = int32_array(host.words + 4 * SLOTS, SLOTS)
-    _fill_words(vcpu.first_cycle, vcpu.stream_counter, vcpu.stream_key, low, high)
-    _fill_durations(vm_config.user, low, int32_array(user, SLOTS))
-    _fill_durations(vm_config.hold, high, int32_array(user + 4 * 2 * SLOTS, SLOTS))
-    if vm_config.has_choice != 0:
-        _fill_choices(host, vcpu, vm_config, int32_array(user, DRAWS_PER_VCPU))
-    elif vcpu.first_cycle == 0:  # never written again
-        rest = int32_array(user, DRAWS_PER_VCPU)
-        for i in range(SLOTS):
-            rest[SLOTS + i] = np.int32(NO_PHASE)
-            rest[3 * SLOTS + i] = np.int32(0)
+    scratch = int32_array(host.words, 2 * SLOTS)
+    _fill_words(vcpu.first_cycle, vcpu.stream_counter, vcpu.stream_key, scratch)
+    _to_durations(vm_config.user, int32_array(host.words, SLOTS))
+    _to_durations(vm_config.hold, int32_array(host.words + 4 * SLOTS, SLOTS))
+    buffer = int32_array(host.draws + 4 * DRAWS_PER_VCPU * v, DRAWS_PER_VCPU)
+    user, hold, zeros = np.int64(0), np.int64(0), np.int32(0)
+    for i in range(_SLOTS):
+        buffer[_TWO * i] = scratch[i]
+        buffer[_TWO * i + _ONE64] = scratch[i + _SLOTS]
+        user += scratch[i]
+        hold += scratch[i + _SLOTS]
+        zeros += np.int32(scratch[i] == 0) + np.int32(scratch[i + _SLOTS] == 0)
+    last_user, last_hold = scratch[SLOTS - 1], scratch[2 * SLOTS - 1]
+    vcpu.buffer_user_ns = user - last_user
+    vcpu.buffer_hold_ns = hold - last_hold
+    vcpu.buffer_zero_phases = zeros - np.int64(last_user == 0) - np.int64(last_hold == 0)
+    if host.choices != 0 and (vm_config.has_choice != 0 or vcpu.first_cycle == 0):
+        _fill_choices(host, v)
 
 
 @device
-def _fill_choices(host, vcpu, vm_config, buffer):
+def _fill_choices(host, v):
     """Kernel times, lock choices and HLT coins of a buffer's cycles."""
+    vcpu = vcpu_at(host.vcpus, v)
+    vm_config = vm_config_at(host.config_vms, vcpu.vm)
+    buffer = int32_array(host.choices + 4 * DRAWS_PER_VCPU * v, DRAWS_PER_VCPU)
+    kernel_sum, zeros = np.int64(0), np.int64(0)
     for i in range(SLOTS):
         w0, w1 = words(host, vcpu.vm, vcpu.index, CHOICE, vcpu.first_cycle + i)
-        kernel_ns = np.int64(NO_PHASE)
+        kernel_ns = np.int64(NO_KERNEL)
         if vm_config.has_kernel != 0:
             kernel_ns = duration(vm_config.kernel, w0)
-        misc = np.int64(0)
+            if i < SLOTS - 1:
+                kernel_sum += kernel_ns
+                zeros += np.int64(kernel_ns == 0)
+        lock = vm_config.first_lock
         if vm_config.n_lock > 1:
-            misc = lock_choice(vm_config, w1)
+            lock += lock_choice(vm_config, w1)
+        bits = lock << LOCK_SHIFT
         if vm_config.has_halt != 0:
             h0, _ = words(host, vcpu.vm, vcpu.index, HALT, vcpu.first_cycle + i)
             if h0 < vm_config.halt_below:
-                misc |= MISC_HALT
-        buffer[SLOTS + i] = np.int32(kernel_ns)
-        buffer[3 * SLOTS + i] = np.int32(misc)
+                bits |= HALT_BIT
+        buffer[i] = np.int32(kernel_ns)
+        buffer[SLOTS + i] = np.int32(bits)
+    vcpu.buffer_kernel_ns = kernel_sum
+    vcpu.buffer_zero_phases += zeros
 
 
 @device

@@ -30,8 +30,8 @@ class Encoded:
         The configuration.
     n_tile, n_lock, n_vcpu, n_vm : int
         What a block needs room for.
-    needs_choice, is_unfair : bool
-        Which vector passes its lanes need: kernel phases, several locks or HLT; test_and_set locks.
+    needs_choice : bool
+        Whether its lanes need the vector passes for kernel phases, several locks and HLT.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -79,7 +79,6 @@ class Encoded:
         self.n_vm = len(specs)
         self.n_pcpu = host.pcpus
         self.needs_choice = bool(vms["has_choice"].any())
-        self.is_unfair = bool((vms["lock_word"] & state.WORD_UNFAIR).any())
 
     @property
     def address(self) -> int:
@@ -108,8 +107,10 @@ class Encoded:
         bounds[-1] = 2**32
         self._alive.append(bounds)
         vm["lock_bounds"] = bounds.ctypes.data
-        scalar = state.WORD_SCALAR if vm["has_handover"] or drawn_threshold else 0
-        vm["lock_word"] = policy.LOCK_WORD | scalar
+        word = policy.LOCK_WORD
+        if vm["has_handover"] or drawn_threshold:
+            word &= ~state.WORD_QUEUED  # the passes can do neither
+        vm["lock_word"] = word
         own_wakeup = getattr(spec.lock, "wakeup", wakeup)
         vm["wakeup"] = self._distribution(own_wakeup) if own_wakeup is not None else 0
         vm["weight"] = spec.weight

@@ -70,7 +70,37 @@ def device(function: Callable[..., Any]) -> DeviceFunction:
     return DeviceFunction(function)
 
 
-class RecordView(DeviceFunction):
+class Instruction:
+    """A function of kernels that is given by the LLVM code it stands for.
+
+    Parameters
+    ----------
+    define : callable
+        Gets the modules ``numba`` and ``llvmlite.ir`` and returns what ``numba.extending.intrinsic`` takes: a function
+        from types to a signature and a code generator.
+    """
+
+    def __init__(self, define: Callable[[Any, Any], Any]) -> None:
+        self._define = define
+        self._template: Any = None
+
+    def template(self) -> Any:
+        """Numba's type of this function, made at the first use."""
+        if self._template is None:
+            from llvmlite import ir
+
+            numba = _teach_numba()
+            intrinsic = numba.extending.intrinsic(self._define(numba, ir))
+            typing_context = numba.core.registry.cpu_target.typing_context
+            typing_context.refresh()  # takes up the new intrinsic
+            self._template = typing_context.resolve_value_type(intrinsic)
+        return self._template
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError("this function exists in compiled code only")
+
+
+class RecordView(Instruction):
     """``view(address, i)``: the i-th record of type ``dtype`` of the array that starts at ``address``.
 
     Scalar code of a lane passes single addresses around instead of dozens of arrays: calls stay cheap and
@@ -78,74 +108,24 @@ class RecordView(DeviceFunction):
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        def view(address: int, index: int) -> Any:
-            raise TypeError("record views exist in compiled code only")
+        def define(numba: Any, ir: Any) -> Any:
+            record = numba.from_dtype(dtype)
 
-        super().__init__(view)
-        self.dtype = dtype
-
-    def dispatcher(self) -> Any:
-        """The compiled accessor."""
-        if self._dispatcher is None:
-            numba = _teach_numba()
-            record = numba.from_dtype(self.dtype)
-            size = self.dtype.itemsize
-
-            def cast(typing_context: Any, address: Any, index: Any) -> Any:
-                signature = record(numba.types.int64, numba.types.int64)
-
+            def view(typing_context: Any, address: Any, index: Any) -> Any:
                 def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
                     base, position = arguments
-                    at = builder.add(base, builder.mul(position, position.type(size)))
+                    at = builder.add(base, builder.mul(position, position.type(dtype.itemsize)))
                     return builder.inttoptr(at, context.get_value_type(record))
 
-                return signature, generate
+                return record(numba.types.int64, numba.types.int64), generate
 
-            intrinsic = numba.extending.intrinsic(cast)
+            return view
 
-            def view(address: int, index: int) -> Any:
-                return intrinsic(address, index)
-
-            self._dispatcher = compile_device(view)
-        return self._dispatcher
+        super().__init__(define)
+        self.dtype = dtype
 
 
-class Select(DeviceFunction):
-    """``select(condition, a, b)`` of two int32 values as one instruction, without a branch.
-
-    ``a if condition else b`` in Python is a branch until LLVM turns it into this; before it does, it may move the loads
-    of a and b into the two arms, and then the loop is not vectorised any more.
-    """
-
-    def __init__(self) -> None:
-        def select(condition: bool, a: int, b: int) -> int:
-            return a if condition else b
-
-        super().__init__(select)
-
-    def dispatcher(self) -> Any:
-        """The compiled instruction."""
-        if self._dispatcher is None:
-            types = _teach_numba().types
-
-            def choose(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
-                signature = types.int32(types.boolean, types.int32, types.int32)
-
-                def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                    return builder.select(*arguments)
-
-                return signature, generate
-
-            intrinsic = _teach_numba().extending.intrinsic(choose)
-
-            def select(condition: bool, a: int, b: int) -> Any:
-                return intrinsic(condition, a, b)
-
-            self._dispatcher = compile_device(select)
-        return self._dispatcher
-
-
-class ArrayView(DeviceFunction):
+class ArrayView(Instruction):
     """``view(address, n)``: the ``n`` values of type ``dtype`` that start at ``address``, as an array.
 
     For loops over a buffer: LLVM vectorises these, but not accesses through a `RecordView`, whose pointer is
@@ -153,34 +133,92 @@ class ArrayView(DeviceFunction):
     """
 
     def __init__(self, dtype: type[np.generic]) -> None:
-        def view(address: int, n: int) -> Any:
-            raise TypeError("array views exist in compiled code only")
+        def define(numba: Any, ir: Any) -> Any:
+            element = numba.from_dtype(np.dtype(dtype))
+            array = numba.types.Array(element, 1, "C")
+            size = np.dtype(dtype).itemsize
 
-        super().__init__(view)
-        self.dtype = dtype
-
-    def dispatcher(self) -> Any:
-        """The compiled accessor."""
-        if self._dispatcher is None:
-            numba = _teach_numba()
-            dtype = self.dtype
-            carray = numba.carray
-
-            def cast(typing_context: Any, address: Any) -> Any:
-                signature = numba.types.voidptr(numba.types.int64)
-
+            def view(typing_context: Any, address: Any, n: Any) -> Any:
                 def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                    return builder.inttoptr(arguments[0], context.get_value_type(numba.types.voidptr))
+                    base, length = arguments
+                    made = context.make_array(array)(context, builder)
+                    data = builder.inttoptr(base, context.get_data_type(element).as_pointer())
+                    stride = length.type(size)
+                    context.populate_array(
+                        made, data=data, shape=[length], strides=[stride], itemsize=stride, meminfo=None
+                    )
+                    return made._getvalue()
 
-                return signature, generate
+                return array(numba.types.int64, numba.types.int64), generate
 
-            intrinsic = numba.extending.intrinsic(cast)
+            return view
 
-            def view(address: int, n: int) -> Any:
-                return carray(intrinsic(address), (n,), dtype)
+        super().__init__(define)
 
-            self._dispatcher = compile_device(view)
-        return self._dispatcher
+
+def _define_select(numba: Any, ir: Any) -> Any:
+    types = numba.types
+
+    def select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.select(*arguments)
+
+        return types.int32(types.boolean, types.int32, types.int32), generate
+
+    return select
+
+
+select = Instruction(_define_select)
+"""``select(condition, a, b)`` of two int32 values as one instruction, without a branch.
+
+``a if condition else b`` in Python is a branch until LLVM turns it into this; before it does, it may move the loads
+of a and b into the two arms, and then the loop is not vectorised any more.
+"""
+
+
+def _define_bits_where(numba: Any, ir: Any) -> Any:
+    types = numba.types
+    vector = ir.VectorType(ir.IntType(32), 32)
+
+    def bits_where(typing_context: Any, values: Any, first: Any, bits: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array, start, wanted = arguments
+            data = context.make_array(signature.args[0])(context, builder, array).data
+            place = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+            loaded = builder.load(place)
+            loaded.align = 4
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), wanted, ir.IntType(32)(0))
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 32), [0] * 32)
+            all_lanes = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
+            hit = builder.icmp_signed("!=", builder.and_(loaded, all_lanes), ir.Constant(vector, [0] * 32))
+            return builder.zext(builder.bitcast(hit, ir.IntType(32)), ir.IntType(64))
+
+        return types.uint64(values, types.uint64, types.int32), generate
+
+    return bits_where
+
+
+bits_where = Instruction(_define_bits_where)
+"""``bits_where(values, first, bits)``: which of 32 values of an int32 array have one of ``bits``, a bit for each.
+
+A vector comparison and one instruction to collect its outcome; Python has no expression for the latter.
+"""
+
+
+def _define_lowest_bit(numba: Any, ir: Any) -> Any:
+    types = numba.types
+
+    def lowest_bit(typing_context: Any, word: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+        return types.uint64(types.uint64), generate
+
+    return lowest_bit
+
+
+lowest_bit = Instruction(_define_lowest_bit)
+"""``lowest_bit(word)``: the place of the lowest bit that is set in a uint64 other than 0."""
 
 
 class Kernel:
@@ -272,7 +310,7 @@ _taught = False
 
 
 def _teach_numba() -> Any:
-    """Import Numba and tell it what a `DeviceFunction` in a kernel's globals stands for."""
+    """Import Numba and tell it what a `DeviceFunction` or `Instruction` in a kernel's globals is."""
     global _taught
     import numba
     import numba.extending
@@ -282,6 +320,10 @@ def _teach_numba() -> Any:
         @numba.extending.typeof_impl.register(DeviceFunction)
         def typeof_device(value: DeviceFunction, context: Any) -> Any:
             return numba.types.Dispatcher(value.dispatcher())
+
+        @numba.extending.typeof_impl.register(Instruction)
+        def typeof_instruction(value: Instruction, context: Any) -> Any:
+            return value.template()
 
         _taught = True
     return numba

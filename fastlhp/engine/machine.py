@@ -1,4 +1,4 @@
-"""Steps of the scalar half that policies build on: rows, accounts, vCPUs leaving and taking pCPUs.
+"""Steps of the scalar half that policies build on: accounts, locks, vCPUs leaving and taking pCPUs.
 
 Every function works on one lane, given as its `HOST` record. Times ``t`` are absolute ns. Nothing here calls a
 policy, so that policies may call everything here.
@@ -10,9 +10,32 @@ import numpy as np
 
 from fastlhp.engine.draws import duration, fill_cycles, words
 from fastlhp.engine.jit import device
+from fastlhp.engine.rows import (
+    dequeue,
+    get,
+    get_until,
+    get_word,
+    hold_drawn,
+    hold_drawn_on,
+    kernel_drawn,
+    leave_queue_running,
+    lock_on,
+    phase_of,
+    put,
+    put_mode,
+    put_position,
+    put_until,
+    put_word,
+    rivals_of,
+    slot_of,
+    spins_on,
+    user_drawn,
+)
 from fastlhp.engine.state import (
     ATTEMPT,
-    DRAWS_PER_VCPU,
+    BROKEN_STATE,
+    COUNT_UNIT,
+    DRAW_MASK,
     EXIT,
     EXITING,
     EXTENDED,
@@ -20,40 +43,34 @@ from fastlhp.engine.state import (
     GRANT,
     HANDOVER,
     HANDOVER_DRAW,
-    HOLD,
     HOLDING,
     IDLE,
+    IN_KERNEL,
     KERNEL,
-    KEY,
-    LANES,
-    LOCK0,
-    MISC_HALT,
     NEVER,
-    NO_KEY,
     NOT_EXTENDED,
+    PLAIN,
     POSITION,
     READY,
     RUNNING,
     SEE_RECORD,
     SLOTS,
+    SPINNING,
     SWITCHING,
     THRESHOLD_DRAW,
-    TICKETS,
-    TILE,
-    TILE_SIZE,
-    TRAP,
     TRAP_HANDOVER,
     TRAP_NONE,
+    TRAPPED,
     UNTIL,
     USER,
+    VCPU_SHIFT,
     WAITING,
     WAKEUP,
-    WORD_TRAP_RELEASE,
+    WORD_QUEUED,
+    WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
     distribution_at,
-    int32_array,
-    int32_at,
     int64_at,
     lock_at,
     pcpu_at,
@@ -62,80 +79,6 @@ from fastlhp.engine.state import (
     vm_config_at,
 )
 from fastlhp.results.counters import N_BINS
-
-_USER, _KERNEL, _HOLD, _MISC = 0, SLOTS, 2 * SLOTS, 3 * SLOTS
-
-
-# Rows
-
-
-@device
-def get(host, field, p):
-    """Value of a field of pCPU p's row."""
-    at = (p >> 2) * TILE_SIZE + field * (TILE * LANES) + (p & 3) * LANES
-    return np.int64(int32_at(host.rows, at).value)
-
-
-@device
-def put(host, field, p, value):
-    """Set a field of pCPU p's row."""
-    at = (p >> 2) * TILE_SIZE + field * (TILE * LANES) + (p & 3) * LANES
-    int32_at(host.rows, at).value = np.int32(value)
-
-
-@device
-def put_until(host, p, t):
-    """Set the end of the phase of row p to an absolute time."""
-    if t >= FOREVER:
-        put(host, UNTIL, p, NEVER)
-    else:
-        put(host, UNTIL, p, t - host.base_ns)
-
-
-@device
-def get_until(host, p):
-    """End of the phase of row p, absolute; FOREVER if it has none."""
-    until = get(host, UNTIL, p)
-    return FOREVER if until == NEVER else host.base_ns + until
-
-
-@device
-def get_word(host, g):
-    """Lock word of lock g."""
-    return np.int64(int32_at(host.locks, g * LANES).value)
-
-
-@device
-def put_word(host, g, word):
-    """Set the lock word of lock g."""
-    int32_at(host.locks, g * LANES).value = np.int32(word)
-
-
-@device
-def drawn(host, v, kind, slot):
-    """Entry of a vCPU's buffer of draws."""
-    return np.int64(int32_at(host.draws, v * DRAWS_PER_VCPU + kind + slot).value)
-
-
-@device
-def phase_of(host, p):
-    """Guest phase of the vCPU that runs on p: USER, KERNEL, HOLDING, WAITING or HANDOVER."""
-    phase = (get(host, POSITION, p) // SLOTS) & 3
-    if phase != TRAP:
-        return phase
-    if get(host, KEY, p) >= 0:
-        return np.int64(WAITING)
-    if pcpu_at(host.pcpus, p).trap == TRAP_HANDOVER:
-        return np.int64(HANDOVER)
-    return np.int64(HOLDING)
-
-
-@device
-def lock_of(host, v, slot):
-    """The lock that a vCPU takes in the cycle in ``slot``."""
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
-    return vm_config.first_lock + (drawn(host, v, _MISC, slot) & (MISC_HALT - 1))
-
 
 # Draws of the hypervisor
 
@@ -268,12 +211,12 @@ def histogram_bin(x):
 
 
 @device
-def book_wait(host, v, wait):
-    """Book a contended acquisition that waited for ``wait`` ns."""
-    vm = vm_at(host.vms, vcpu_at(host.vcpus, v).vm)
-    vm.contended_acquisitions += 1
-    vm.wait_ns += wait
-    vm.wait_max_ns = max(vm.wait_max_ns, wait)
+def book_wait(host, g, wait):
+    """Book a contended acquisition of lock g that waited for ``wait`` ns."""
+    lock = lock_at(host.lock_records, g)
+    lock.contended += 1
+    lock.wait_ns += wait
+    lock.wait_max_ns = max(lock.wait_max_ns, wait)
     if host.measuring != 0:
         int64_at(host.histogram, histogram_bin(wait)).value += 1
 
@@ -290,7 +233,7 @@ def attempt_of(host, p):
 @device
 def settle_spinner(host, p, t):
     """Book the spinning of the waiter on p up to t to its cause, if that is not contention."""
-    lock = lock_at(host.lock_records, get(host, KEY, p) // TICKETS)
+    lock = lock_at(host.lock_records, lock_on(host, p))
     vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
     if lock.off_owner >= 0:
         spun = t - max(vcpu.spin_since, attempt_of(host, p))
@@ -306,8 +249,7 @@ def settle_spinner(host, p, t):
 def settle_lock(host, g, t):
     """`settle_spinner` for all running waiters of lock g."""
     for p in range(host.n_pcpu):
-        key = get(host, KEY, p)
-        if key >= 0 and key // TICKETS == g:
+        if spins_on(host, p, g):
             settle_spinner(host, p, t)
 
 
@@ -327,49 +269,29 @@ def owner_returns(host, g, t):
     lock_at(host.lock_records, g).off_owner = -1
 
 
-@device
-def rivals_of(host, g):
-    """Number of running waiters of lock g that have not been granted it."""
-    n = 0
-    for p in range(host.n_pcpu):
-        key = get(host, KEY, p)
-        n += np.int64(key >= 0 and key // TICKETS == g)
-    return n
-
-
 # Guests
 
 
 @device
 def start_hold(host, p, t):
     """The vCPU on p starts HOLDING."""
-    v = pcpu_at(host.pcpus, p).vcpu
-    slot = get(host, POSITION, p) % SLOTS
-    put(host, POSITION, p, v * DRAWS_PER_VCPU + HOLDING * SLOTS + slot)
-    put(host, KEY, p, NO_KEY)
-    put_until(host, p, t + drawn(host, v, _HOLD, slot))
+    put_mode(host, p, PLAIN, 1)
+    put_until(host, p, t + hold_drawn_on(host, p))
     pcpu_at(host.pcpus, p).trap = TRAP_NONE
 
 
 @device
-def start_waiting(host, p, key, t):
+def start_waiting(host, p, t):
     """The attempt of the vCPU on p failed: it spins."""
-    v = pcpu_at(host.pcpus, p).vcpu
-    slot = get(host, POSITION, p) % SLOTS
-    put(host, POSITION, p, v * DRAWS_PER_VCPU + TRAP * SLOTS + slot)
-    put(host, KEY, p, key)
-    put(host, HOLD, p, drawn(host, v, _HOLD, slot))
+    put_mode(host, p, SPINNING, 1)
     put(host, ATTEMPT, p, t - host.base_ns)
-    put_until(host, p, draw_threshold(host, v, t))
+    put_until(host, p, draw_threshold(host, pcpu_at(host.pcpus, p).vcpu, t))
 
 
 @device
 def start_handover(host, p, length, t):
     """The vCPU on p was granted a lock and waits through the handover."""
-    v = pcpu_at(host.pcpus, p).vcpu
-    slot = get(host, POSITION, p) % SLOTS
-    put(host, POSITION, p, v * DRAWS_PER_VCPU + TRAP * SLOTS + slot)
-    put(host, KEY, p, NO_KEY)
+    put_mode(host, p, TRAPPED, 1)
     put_until(host, p, t + length)
     pcpu_at(host.pcpus, p).trap = TRAP_HANDOVER
 
@@ -377,8 +299,7 @@ def start_handover(host, p, length, t):
 @device
 def end_wait(host, p, t):
     """The wait of the vCPU on p is over: book it and start HOLDING."""
-    v = pcpu_at(host.pcpus, p).vcpu
-    book_wait(host, v, t - attempt_of(host, p))
+    book_wait(host, lock_on(host, p), t - attempt_of(host, p))
     start_hold(host, p, t)
 
 
@@ -404,11 +325,10 @@ def block(host, v):
     """Mark a waiter as blocked until it is kicked."""
     vcpu = vcpu_at(host.vcpus, v)
     vcpu.blocked = 1
-    g = vcpu.key // TICKETS
-    lock_at(host.lock_records, g).n_blocked += 1
-    word = get_word(host, g)
+    lock_at(host.lock_records, vcpu.lock).n_blocked += 1
+    word = get_word(host, vcpu.lock)
     if word & WORD_UNFAIR != 0:
-        put_word(host, g, word | WORD_TRAP_RELEASE)
+        put_word(host, vcpu.lock, word | WORD_SCALAR)  # the next release has to kick
 
 
 @device
@@ -416,11 +336,11 @@ def kick(host, v, t):
     """Wake a blocked waiter."""
     vcpu = vcpu_at(host.vcpus, v)
     vcpu.blocked = 0
-    g = vcpu.key // TICKETS
-    lock = lock_at(host.lock_records, g)
+    lock = lock_at(host.lock_records, vcpu.lock)
     lock.n_blocked -= 1
-    if lock.n_blocked == 0:
-        put_word(host, g, get_word(host, g) & ~WORD_TRAP_RELEASE)
+    word = get_word(host, vcpu.lock)
+    if lock.n_blocked == 0 and word & WORD_UNFAIR != 0:
+        put_word(host, vcpu.lock, word & ~WORD_SCALAR)
     wakeup = vm_config_at(host.config_vms, vcpu.vm).wakeup
     if is_constant(wakeup):
         latency = distribution_at(wakeup, 0).value
@@ -444,8 +364,7 @@ def random_rival(host, g):
         lock.n_grant += 1
         chosen = (w0 * n) >> 32
     for p in range(host.n_pcpu):
-        key = get(host, KEY, p)
-        if key >= 0 and key // TICKETS == g:
+        if spins_on(host, p, g):
             if chosen == 0:
                 return np.int64(p)
             chosen -= 1
@@ -453,26 +372,36 @@ def random_rival(host, g):
 
 
 @device
-def grant_off_cpu(host, g, t):
-    """FIFO lock g is granted to its next waiter, which is off CPU; returns that vCPU."""
-    key = g * TICKETS + get_word(host, g) % TICKETS
-    vm_index = lock_at(host.lock_records, g).vm
-    vm_config = vm_config_at(host.config_vms, vm_index)
-    vm_at(host.vms, vm_index).lwp_grants += 1
-    for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
-        vcpu = vcpu_at(host.vcpus, v)
-        if vcpu.state != RUNNING and vcpu.phase == WAITING and vcpu.key == key:
-            if vm_config.has_handover != 0:
-                vcpu.handover = draw_handover(host, v, rivals_of(host, g))
-            owner_leaves(host, g, v, 0, t)
-            return np.int64(v)
+def grant_next(host, g, t):
+    """Queued lock g has been released: grant it to its longest waiter. Returns that vCPU if it is blocked, else -1."""
+    is_simple = get_word(host, g) & WORD_QUEUED != 0
+    p = dequeue(host, g)
+    if p < 0:
+        return grant_off_cpu(host, g, ~p, t)
+    if is_simple:
+        end_wait(host, p, t)
+    else:
+        grant_running(host, p, g, t)
     return np.int64(-1)
+
+
+@device
+def grant_off_cpu(host, g, v, t):
+    """Queued lock g is granted to v, which is off CPU. Returns v if it is blocked, else -1."""
+    vcpu = vcpu_at(host.vcpus, v)
+    vm_at(host.vms, vcpu.vm).lwp_grants += 1
+    if vcpu.phase != WAITING or vcpu.lock != g:
+        host.error = BROKEN_STATE
+    if vm_config_at(host.config_vms, vcpu.vm).has_handover != 0:
+        vcpu.handover = draw_handover(host, v, rivals_of(host, g))
+    owner_leaves(host, g, v, 0, t)
+    return np.int64(v) if vcpu.blocked != 0 else np.int64(-1)
 
 
 @device
 def is_granted(host, v):
     """Whether an off-CPU waiter of a FIFO lock has been granted it."""
-    return lock_at(host.lock_records, vcpu_at(host.vcpus, v).key // TICKETS).off_owner == v
+    return lock_at(host.lock_records, vcpu_at(host.vcpus, v).lock).off_owner == v
 
 
 @device
@@ -481,16 +410,16 @@ def owns_lock(host, v):
     vcpu = vcpu_at(host.vcpus, v)
     if vcpu.phase == HOLDING or vcpu.phase == HANDOVER:
         return True
-    return vcpu.phase == WAITING and lock_at(host.lock_records, vcpu.key // TICKETS).off_owner == v
+    return vcpu.phase == WAITING and lock_at(host.lock_records, vcpu.lock).off_owner == v
 
 
 @device
 def next_cycle(host, p, t):
     """The vCPU on p leaves HOLDING for USER of its next cycle; refills its buffer if that is due."""
     v = pcpu_at(host.pcpus, p).vcpu
-    slot = get(host, POSITION, p) % SLOTS + 1
-    put(host, POSITION, p, v * DRAWS_PER_VCPU + USER * SLOTS + slot)
-    put_until(host, p, t + drawn(host, v, _USER, slot))
+    slot = slot_of(host, p) + 1
+    put_position(host, p, v, slot, PLAIN, 0)
+    put_until(host, p, t + user_drawn(host, v, slot))
     pcpu_at(host.pcpus, p).trap = TRAP_NONE
     if slot == SLOTS - 1:
         refill(host, p)
@@ -499,24 +428,16 @@ def next_cycle(host, p, t):
 @device
 def refill(host, p):
     """The vCPU on p is in USER of its buffer's last cycle: make that the first and draw the others."""
-    v = pcpu_at(host.pcpus, p).vcpu
+    position = get(host, POSITION, p)
+    v = (position & DRAW_MASK) >> VCPU_SHIFT
     vcpu = vcpu_at(host.vcpus, v)
-    buffer = int32_array(host.draws + 4 * v * DRAWS_PER_VCPU, DRAWS_PER_VCPU)
-    user, hold, zeros = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(SLOTS - 1):
-        user += buffer[_USER + i]
-        hold += buffer[_HOLD + i]
-        zeros += np.int64(buffer[_USER + i] == 0) + np.int64(buffer[_HOLD + i] == 0)
-    vcpu.user_ns += user
-    vcpu.hold_ns += hold
-    if vm_config_at(host.config_vms, vcpu.vm).has_kernel != 0:
-        for i in range(SLOTS - 1):
-            vcpu.kernel_ns += buffer[_KERNEL + i]
-            zeros += np.int64(buffer[_KERNEL + i] == 0)
-    vcpu.zero_phases += zeros
+    vcpu.user_ns += vcpu.buffer_user_ns
+    vcpu.kernel_ns += vcpu.buffer_kernel_ns
+    vcpu.hold_ns += vcpu.buffer_hold_ns
+    vcpu.zero_phases += vcpu.buffer_zero_phases
     vcpu.first_cycle += SLOTS - 1
     fill_cycles(host, v)  # slot 0 gets the cycle that was in the last slot, with the same draws
-    put(host, POSITION, p, get(host, POSITION, p) - (SLOTS - 1))
+    put(host, POSITION, p, position - 2 * (SLOTS - 1))
 
 
 # Taking and leaving a pCPU
@@ -530,21 +451,26 @@ def take_off(host, p, state, t):
     vcpu = vcpu_at(host.vcpus, v)
     phase = phase_of(host, p)
     vcpu.phase = phase
-    vcpu.slot = get(host, POSITION, p) % SLOTS
+    vcpu.slot = slot_of(host, p)
+    vcpu.lock = lock_on(host, p)
     if phase == WAITING:
         settle_spinner(host, p, t)
         vcpu.attempt = attempt_of(host, p)
-        vcpu.key = get(host, KEY, p)
+        word = get_word(host, vcpu.lock)
+        if word & WORD_UNFAIR != 0:
+            put_word(host, vcpu.lock, word - COUNT_UNIT)
+        else:
+            leave_queue_running(host, vcpu.lock, p, v)
     else:
         vcpu.residual = get_until(host, p) - t
         if phase == HANDOVER:
             vcpu.attempt = attempt_of(host, p)
     put(host, UNTIL, p, NEVER)
-    put(host, KEY, p, NO_KEY)
+    put(host, POSITION, p, 0)
     pcpu.trap = TRAP_NONE
     set_state(host, v, state, t)
     if phase == HOLDING or phase == HANDOVER:
-        owner_leaves(host, lock_of(host, v, vcpu.slot), v, np.int64(phase == HOLDING), t)
+        owner_leaves(host, vcpu.lock, v, np.int64(phase == HOLDING), t)
 
 
 @device
@@ -555,25 +481,25 @@ def put_on(host, p, t):
     vcpu = vcpu_at(host.vcpus, v)
     set_state(host, v, RUNNING, t)
     pcpu.mode = RUNNING
-    vm_config = vm_config_at(host.config_vms, vcpu.vm)
-    put(host, LOCK0, p, vm_config.first_lock)
     phase = vcpu.phase
-    if phase == WAITING or phase == HANDOVER:
-        put(host, POSITION, p, v * DRAWS_PER_VCPU + TRAP * SLOTS + vcpu.slot)
-        put(host, ATTEMPT, p, SEE_RECORD)
-    else:
-        put(host, POSITION, p, v * DRAWS_PER_VCPU + phase * SLOTS + vcpu.slot)
     if phase == WAITING:
-        put(host, KEY, p, vcpu.key)
-        put(host, HOLD, p, drawn(host, v, _HOLD, vcpu.slot))
+        put_position(host, p, v, vcpu.slot, SPINNING, 1)
+        put(host, ATTEMPT, p, SEE_RECORD)
         vcpu.spin_since = t
     else:
-        put(host, KEY, p, NO_KEY)
-        put_until(host, p, t + vcpu.residual)
         if phase == HANDOVER:
+            put_position(host, p, v, vcpu.slot, TRAPPED, 1)
+            put(host, ATTEMPT, p, SEE_RECORD)
             pcpu.trap = TRAP_HANDOVER
+        elif phase == HOLDING:
+            put_position(host, p, v, vcpu.slot, PLAIN, 1)
+        elif phase == KERNEL:
+            put_position(host, p, v, vcpu.slot, IN_KERNEL, 0)
+        else:
+            put_position(host, p, v, vcpu.slot, PLAIN, 0)
+        put_until(host, p, t + vcpu.residual)
         if phase == HOLDING or phase == HANDOVER:
-            owner_returns(host, lock_of(host, v, vcpu.slot), t)
+            owner_returns(host, vcpu.lock, t)
     if vcpu.off_since >= 0:
         spell = t - vcpu.off_since
         vcpu.off_since = -1
@@ -590,7 +516,7 @@ def start_handover_or_hold(host, p, g, t):
     """The waiter that starts to run on p has been granted FIFO lock g while it was off CPU."""
     v = pcpu_at(host.pcpus, p).vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    put(host, KEY, p, NO_KEY)
+    put_mode(host, p, TRAPPED, 1)  # it is not one of the lock's spinners
     owner_returns(host, g, t)
     if vcpu.handover >= 0:
         start_handover(host, p, vcpu.handover, t)
@@ -639,7 +565,7 @@ def count_preemption(host, p, t):
     vm.preemptions += 1
     if phase == HOLDING:
         vm.lhp_events += 1
-        cycle = vcpu.first_cycle + get(host, POSITION, p) % SLOTS
+        cycle = vcpu.first_cycle + slot_of(host, p)
         if vcpu.lhp_cycle != cycle:
             vcpu.lhp_cycle = cycle
             vm.lhp_acquisitions += 1
@@ -660,31 +586,31 @@ def consumed(host, v, t):
     if vcpu.state == RUNNING:
         p = running_on(host, v)
         phase = phase_of(host, p)
-        slot = get(host, POSITION, p) % SLOTS
+        slot = slot_of(host, p)
         residual = get_until(host, p) - t
     cycles = vcpu.first_cycle + slot
     user, kernel, hold = vcpu.user_ns, vcpu.kernel_ns, vcpu.hold_ns
     phases = (2 + has_kernel) * cycles - vcpu.zero_phases
     for i in range(slot):
-        user += drawn(host, v, _USER, i)
-        hold += drawn(host, v, _HOLD, i)
-        phases -= np.int64(drawn(host, v, _USER, i) == 0) + np.int64(drawn(host, v, _HOLD, i) == 0)
+        user += user_drawn(host, v, i)
+        hold += hold_drawn(host, v, i)
+        phases -= np.int64(user_drawn(host, v, i) == 0) + np.int64(hold_drawn(host, v, i) == 0)
         if has_kernel != 0:
-            kernel += drawn(host, v, _KERNEL, i)
-            phases -= np.int64(drawn(host, v, _KERNEL, i) == 0)
-    user += drawn(host, v, _USER, slot)
+            kernel += kernel_drawn(host, v, i)
+            phases -= np.int64(kernel_drawn(host, v, i) == 0)
+    user += user_drawn(host, v, slot)
     if phase == USER:
         user -= residual
     else:
-        phases += np.int64(drawn(host, v, _USER, slot) != 0)
+        phases += np.int64(user_drawn(host, v, slot) != 0)
         if has_kernel != 0:
-            kernel += drawn(host, v, _KERNEL, slot)
+            kernel += kernel_drawn(host, v, slot)
             if phase == KERNEL:
                 kernel -= residual
             else:
-                phases += np.int64(drawn(host, v, _KERNEL, slot) != 0)
+                phases += np.int64(kernel_drawn(host, v, slot) != 0)
         if phase == HOLDING:
-            hold += drawn(host, v, _HOLD, slot) - residual
+            hold += hold_drawn(host, v, slot) - residual
     return user, kernel, hold, cycles + np.int64(phase == HOLDING), phases
 
 

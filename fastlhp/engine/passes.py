@@ -1,13 +1,19 @@
 """The guest path: what guests do on their own, in vectors.
 
-Each pass is a loop over the lanes of a block, without branches on lane data, and does one thing. It works on
-four int32 arrays with the lane as last index (`state.py`): ``rows``, ``locks`` (lock words), ``lanes`` (lane
-values) and ``draws``. What a pass cannot do it leaves to scalar code by a bit in CODE.
+Each pass is a loop over the lanes of a block, without branches on lane data, and does one thing. Between them, one
+step of the block is: `next_event`; `draws_of` and `words_of`, which fetch what the event needs; `decide`; and
+`store_rows` and `store_words`, which carry the outcome over. What the passes do not do themselves, they leave to
+scalar code by a bit in CODE, and `list_lanes` collects the lanes that have one.
 
-Four rules keep the loops vectorised and fast. Choices are `select`, never ``if``. Every result is cut back to int32
+What the passes do: ends of USER and KERNEL phases; attempts at a lock that is free; releases of a lock that nobody
+waits for; and of queued locks the vCPU's own part of all other attempts and releases.
+
+Five rules keep the loops vectorised and fast. Choices are `select`, never ``if``. Every result is cut back to int32
 at once (``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's
-wrap-around, and LLVM then refuses to vectorise. And no value is loaded, selected from and stored to the same place
-with nothing between: LLVM makes a masked store of that, which takes a dozen cycles on AMD's Zen processors.
+wrap-around, and LLVM then refuses to vectorise. Rows and lock words are read and written in whole tiles, with a
+choice for each row: writing by index costs a cycle a lane and word, however few the rows. And no value is loaded,
+selected from and stored to the same place with nothing between: LLVM makes a masked store of that, which takes a
+dozen cycles on AMD's Zen processors; so a ``zero`` that LLVM cannot know is added.
 """
 
 from __future__ import annotations
@@ -15,292 +21,276 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine import state
-from fastlhp.engine.jit import Select, device
+from fastlhp.engine.jit import bits_where, device, lowest_bit, select
 from fastlhp.engine.state import (
-    ATTEMPTS,
     COUNT_UNIT,
-    HOLDING,
-    KERNEL_STARTS,
-    MISC_HALT,
-    NEEDS_BOOKING,
+    CYCLE_MASK,
+    DRAW_MASK,
+    ENTRY_MASK,
+    HALT_BIT,
+    IN_KERNEL,
+    LOCK_MASK,
+    LOCK_SHIFT,
+    MODE_SHIFT,
     NEEDS_DRAWS,
-    NEEDS_GRANT,
+    NEEDS_EVENT,
+    NEEDS_QUEUE,
     NEEDS_STEP,
     NEVER,
-    NO_GRANT,
-    NO_KEY,
-    NOTHING,
-    RELEASES,
     SLOTS,
-    TICKETS,
-    TRAP,
-    USER,
-    WORD_SCALAR,
-    WORD_TRAP_RELEASE,
-    WORD_UNFAIR,
+    SPINNING,
+    WORD_QUEUED,
 )
 
 _U = np.uint64
 _U32 = np.uint32
 _I = np.int32
 LANES = _U(state.LANES)
-ROW_1, ROW_2, ROW_3 = _U(state.LANES), _U(2 * state.LANES), _U(3 * state.LANES)
+STRIDE = _U(state.STRIDE)
+ROW_1, ROW_2, ROW_3 = _U(state.STRIDE), _U(2 * state.STRIDE), _U(3 * state.STRIDE)
+OFFSET_1, OFFSET_2, OFFSET_3 = _I(state.STRIDE), _I(2 * state.STRIDE), _I(3 * state.STRIDE)
 TILE_SIZE = _U(state.TILE_SIZE)
-
-
-def _field(field: int) -> np.uint64:
-    """Offset of a field's first row in a tile."""
-    return _U(field * state.TILE * state.LANES)
+LOCK_TILE = _U(state.FIELD_SIZE)
+UNTIL, POSITION = _U(state.UNTIL * state.FIELD_SIZE), _U(state.POSITION * state.FIELD_SIZE)
 
 
 def _lane(value: int) -> np.uint64:
     """Offset of a lane value."""
-    return _U(value * state.LANES)
+    return _U(value * state.STRIDE)
 
 
-UNTIL, POSITION, KEY = _field(state.UNTIL), _field(state.POSITION), _field(state.KEY)
-HOLD, ATTEMPT, LOCK0 = _field(state.HOLD), _field(state.ATTEMPT), _field(state.LOCK0)
-DEADLINE, THRESHOLD, ACTIVE = _lane(state.DEADLINE), _lane(state.THRESHOLD), _lane(state.ACTIVE)
-NOW, ROW, POS, FIRST_LOCK = _lane(state.NOW), _lane(state.ROW), _lane(state.POS), _lane(state.FIRST_LOCK)
-LOCK, WORK, DRAW, CODE = _lane(state.LOCK), _lane(state.WORK), _lane(state.DRAW), _lane(state.CODE)
-NEW_UNTIL, NEW_POS, NEW_KEY = _lane(state.NEW_UNTIL), _lane(state.NEW_POS), _lane(state.NEW_KEY)
-GRANT_KEY, GRANT_ROW = _lane(state.GRANT_KEY), _lane(state.GRANT_ROW)
-MISC, RIVALS = _lane(state.MISC), _lane(state.RIVALS)
+DEADLINE, THRESHOLD = _lane(state.DEADLINE), _lane(state.THRESHOLD)
+NOW, ROW, POS, LOCK = _lane(state.NOW), _lane(state.ROW), _lane(state.POS), _lane(state.LOCK)
+WORD, DRAW, CHOSEN, CODE = _lane(state.WORD), _lane(state.DRAW), _lane(state.CHOSEN), _lane(state.CODE)
+NEW_UNTIL, NEW_POS, NEW_WORD = _lane(state.NEW_UNTIL), _lane(state.NEW_POS), _lane(state.NEW_WORD)
+TARGET_ROW, TARGET_LOCK = _lane(state.TARGET_ROW), _lane(state.TARGET_LOCK)
 
-_PHASE_SHIFT = _I(SLOTS.bit_length() - 1)
+_ZERO, _ONE, _TWO, _THREE, _FOUR = _I(0), _I(1), _I(2), _I(3), _I(4)
+_COUNT_UNIT = _I(COUNT_UNIT)
 _COUNT_SHIFT = _I(COUNT_UNIT.bit_length() - 1)
-_TO_HOLD = _I(2 * SLOTS)
-_TO_KERNEL = _I(SLOTS)
-_TO_NEXT_USER = _I(1 - 2 * SLOTS)
-_LAST_SLOT = _I(SLOTS - 1)
-_LOCKS_IN_MISC = _I(MISC_HALT - 1)
-
-
-select = Select()
+_LAST_CYCLE = _I(2 * (SLOTS - 1))
+_KERNEL_BIT = _I(IN_KERNEL << MODE_SHIFT)
+_SPINNING = _I(SPINNING << MODE_SHIFT)
+_MODE_SHIFT = _I(MODE_SHIFT)
+_LOCK_SHIFT = _I(LOCK_SHIFT)
+_BY_TILES = _U(2)
+"""Up to so many tiles of rows or lock words are stored tile by tile; more by index. Measured."""
 
 
 @device
 def _earliest_of_tile(rows, base, l):
-    """Time, row in the tile, POSITION and LOCK0 of the earliest of four rows; of equal ones the lowest."""
+    """Time, row in the tile (as an offset) and POSITION of the earliest of four rows; of equal ones the lowest."""
     u0, u1 = rows[base + UNTIL + l], rows[base + UNTIL + ROW_1 + l]
     u2, u3 = rows[base + UNTIL + ROW_2 + l], rows[base + UNTIL + ROW_3 + l]
     p0, p1 = rows[base + POSITION + l], rows[base + POSITION + ROW_1 + l]
     p2, p3 = rows[base + POSITION + ROW_2 + l], rows[base + POSITION + ROW_3 + l]
-    k0, k1 = rows[base + LOCK0 + l], rows[base + LOCK0 + ROW_1 + l]
-    k2, k3 = rows[base + LOCK0 + ROW_2 + l], rows[base + LOCK0 + ROW_3 + l]
     a = u1 < u0
     b = u3 < u2
     ua, ub = select(a, u1, u0), select(b, u3, u2)
     c = ub < ua
-    row = select(c, select(b, _I(3), _I(2)), select(a, _I(1), _I(0)))
-    position = select(c, select(b, p3, p2), select(a, p1, p0))
-    return select(c, ub, ua), row, position, select(c, select(b, k3, k2), select(a, k1, k0))
+    row = select(c, select(b, OFFSET_3, OFFSET_2), select(a, OFFSET_1, _ZERO))
+    return select(c, ub, ua), row, select(c, select(b, p3, p2), select(a, p1, p0))
 
 
 @device
-def next_event(rows, lanes, n_tiles):
-    """Earliest row of each lane; reads UNTIL, POSITION, LOCK0; writes NOW, ROW, POS, FIRST_LOCK, GRANT_ROW.
+def next_event(rows, lanes, n_tiles, zero):
+    """Earliest row of each lane; reads UNTIL, POSITION; writes NOW, ROW, POS.
 
     Of several rows with the same time the lowest wins.
     """
     for l in range(LANES):
-        until, row, position, lock = _earliest_of_tile(rows, _U(0), l)
+        until, row, position = _earliest_of_tile(rows, _U(0), l)
         lanes[NOW + l] = until
         lanes[ROW + l] = row
         lanes[POS + l] = position
-        lanes[FIRST_LOCK + l] = lock
-        lanes[GRANT_ROW + l] = _I(-1)
     for tile in range(_U(1), n_tiles):
-        first_row = _I(_I(4) * _I(tile))
+        first_row = _I(tile * TILE_SIZE)
         for l in range(LANES):
-            until, row, position, lock = _earliest_of_tile(rows, tile * TILE_SIZE, l)
-            earlier = until < lanes[NOW + l]
-            lanes[NEW_UNTIL + l] = select(earlier, until, lanes[NOW + l])
-            lanes[NEW_KEY + l] = select(earlier, _I(row + first_row), lanes[ROW + l])
-            lanes[NEW_POS + l] = select(earlier, position, lanes[POS + l])
-            lanes[LOCK + l] = select(earlier, lock, lanes[FIRST_LOCK + l])
-        # Through other lane values and back: see above on masked stores.
-        for l in range(LANES):
-            lanes[NOW + l] = lanes[NEW_UNTIL + l]
-            lanes[ROW + l] = lanes[NEW_KEY + l]
-            lanes[POS + l] = lanes[NEW_POS + l]
-            lanes[FIRST_LOCK + l] = lanes[LOCK + l]
+            until, row, position = _earliest_of_tile(rows, tile * TILE_SIZE, l)
+            until_before, row_before, position_before = lanes[NOW + l], lanes[ROW + l], lanes[POS + l]
+            earlier = until < until_before
+            lanes[NOW + l] = select(earlier, until, _I(until_before + zero))
+            lanes[ROW + l] = select(earlier, _I(row + first_row), _I(row_before + zero))
+            lanes[POS + l] = select(earlier, position, _I(position_before + zero))
 
 
 @device
-def classify(lanes):
-    """What each lane's event is, for VMs with one lock, no kernel phase and no HLT; writes WORK, LOCK, CODE."""
+def draws_of(lanes, draws, stride):
+    """The duration that follows the event in its vCPU's buffer; reads POS; writes DRAW."""
     for l in range(LANES):
-        pos = lanes[POS + l]
-        phase = _I(_I(pos >> _PHASE_SHIFT) & _I(3))
-        guest = (lanes[NOW + l] <= lanes[DEADLINE + l]) & (phase != _I(TRAP))
-        work = select(phase == _I(HOLDING), _I(RELEASES), _I(ATTEMPTS))
-        lanes[WORK + l] = select(guest, work, _I(NOTHING))
-        lanes[CODE + l] = select(guest, _I(0), _I(lanes[ACTIVE + l] * _I(NEEDS_STEP)))
-        lanes[LOCK + l] = lanes[FIRST_LOCK + l]
-
-
-@device
-def gather_draws(lanes, draws, stride):
-    """The hold or user time that each lane's event needs; reads POS, WORK; writes DRAW."""
-    for l in range(LANES):
-        work = lanes[WORK + l]
-        step = select(work == _I(RELEASES), _TO_NEXT_USER, _TO_HOLD)
-        at = _I(lanes[POS + l] + select(work == _I(NOTHING), _I(0), step))
+        at = _I(_I(lanes[POS + l] + _ONE) & _I(DRAW_MASK))
         lanes[DRAW + l] = draws[l * stride + _U(_U32(at))]
 
 
 @device
-def classify_all(lanes, draws, stride):
-    """As `classify` and `gather_draws`, with kernel phases, several locks and HLT.
+def choices_of(lanes, choices, stride):
+    """What the second buffer says of the event; reads POS; writes CHOSEN.
 
-    Writes WORK, LOCK, CODE, DRAW.
+    At the end of USER that is the kernel time, at a release the choices of the next cycle.
     """
     for l in range(LANES):
         pos = lanes[POS + l]
-        phase = _I(_I(pos >> _PHASE_SHIFT) & _I(3))
-        misc = draws[l * stride + _U(_U32(_I(pos | _I(3 * SLOTS))))]
-        user, release = phase == _I(USER), phase == _I(HOLDING)
-        guest = (lanes[NOW + l] <= lanes[DEADLINE + l]) & (phase != _I(TRAP))
-        guest = guest & ((_I(misc & _I(MISC_HALT)) == _I(0)) | (phase != _I(HOLDING)))
-        # The next entry of the cycle: of a USER phase the kernel time, of a KERNEL phase the hold time.
-        ahead = select(release | (phase == _I(TRAP)), _I(0), _TO_KERNEL)
-        following = draws[l * stride + _U(_U32(_I(pos + ahead)))]
-        to_kernel = user & (following >= _I(0))
-        step = select(release, _TO_NEXT_USER, select(user, _TO_HOLD, _TO_KERNEL))
-        other = draws[l * stride + _U(_U32(_I(pos + select(guest, step, _I(0)))))]
-        work = select(release, _I(RELEASES), select(to_kernel, _I(KERNEL_STARTS), _I(ATTEMPTS)))
-        lanes[WORK + l] = select(guest, work, _I(NOTHING))
-        lanes[DRAW + l] = select(to_kernel, following, other)
-        lanes[CODE + l] = select(guest, _I(0), _I(lanes[ACTIVE + l] * _I(NEEDS_STEP)))
-        lanes[LOCK + l] = _I(lanes[FIRST_LOCK + l] + _I(misc & _LOCKS_IN_MISC))
+        at = _I(_I(pos & _I(DRAW_MASK - ENTRY_MASK)) + _I(_I(pos & _I(ENTRY_MASK)) >> _ONE))
+        at = _I(at + _I(_I(pos & _ONE) * _I(SLOTS + 1)))
+        lanes[CHOSEN + l] = choices[l * stride + _U(_U32(at))]
 
 
 @device
-def count_rivals(rows, lanes, n_tiles):
-    """Running waiters of the event's lock if that is a test_and_set lock (their tickets are all 0); writes RIVALS."""
-    no_rivals(lanes)
-    for tile in range(_U(0), n_tiles):
-        base = tile * TILE_SIZE
+def _word_of_tile(locks, base, l, lock):
+    """Word of a lock, given as its index in a tile."""
+    w0, w1 = locks[base + l], locks[base + ROW_1 + l]
+    w2, w3 = locks[base + ROW_2 + l], locks[base + ROW_3 + l]
+    return select(lock < _TWO, select(lock == _ZERO, w0, w1), select(lock == _TWO, w2, w3))
+
+
+@device
+def words_of(locks, lanes, n_tiles):
+    """The lock of each lane's event and its word; reads POS; writes LOCK, WORD."""
+    if n_tiles == _U(1):
         for l in range(LANES):
-            key = _I(lanes[LOCK + l] << _COUNT_SHIFT)
-            n = _I(lanes[RIVALS + l] + _I(rows[base + KEY + l] == key))
-            n = _I(n + _I(rows[base + KEY + ROW_1 + l] == key))
-            n = _I(n + _I(rows[base + KEY + ROW_2 + l] == key))
-            lanes[RIVALS + l] = _I(n + _I(rows[base + KEY + ROW_3 + l] == key))
+            lock = _I(_I(lanes[POS + l] >> _LOCK_SHIFT) & _I(LOCK_MASK))
+            lanes[WORD + l] = _word_of_tile(locks, _U(0), l, lock)
+            lanes[LOCK + l] = lock
+    else:
+        for l in range(LANES):
+            lock = _I(_I(lanes[POS + l] >> _LOCK_SHIFT) & _I(LOCK_MASK))
+            lanes[WORD + l] = locks[_U(_U32(lock)) * STRIDE + l]
+            lanes[LOCK + l] = lock
 
 
 @device
-def no_rivals(lanes):
-    """In place of `count_rivals` where no lane has a test_and_set lock."""
-    for l in range(LANES):
-        lanes[RIVALS + l] = _I(0)
+def _guest_goes_on(lanes, l):
+    """Whether the lane's next event is the guest's and not later than it may go by itself."""
+    return (lanes[NOW + l] <= lanes[DEADLINE + l]) & (lanes[POS + l] >= _ZERO)
 
 
 @device
-def gather_words(locks, lanes):
-    """Lock word of each lane's event, by index; writes MISC.
+def _settle(lanes, l, code, new_until, new_pos, word_step, nobody, no_lock):
+    """Write what the event comes to, or nothing if it is for scalar code."""
+    row, lock = lanes[ROW + l], lanes[LOCK + l]
+    for_scalar = _I(code & _I(NEEDS_STEP | NEEDS_EVENT))
+    scalar = for_scalar != _ZERO
+    code = select(scalar, for_scalar, code)  # which then does everything, the draws included
+    lanes[NEW_UNTIL + l] = new_until
+    lanes[NEW_POS + l] = new_pos
+    lanes[NEW_WORD + l] = _I(lanes[WORD + l] + word_step)
+    lanes[CODE + l] = select(lanes[DEADLINE + l] < _ZERO, _ZERO, code)
+    lanes[TARGET_ROW + l] = select(scalar, nobody, row)
+    lanes[TARGET_LOCK + l] = select(scalar, no_lock, lock)
 
-    A loop over the locks that selects was tried: no faster for two locks, slower for more.
+
+@device
+def _patience(lanes, l):
+    """When the vCPU of the event, should it start to spin, has spun for the threshold."""
+    threshold = lanes[THRESHOLD + l]
+    return select(threshold < _ZERO, _I(NEVER), _I(lanes[NOW + l] + threshold))
+
+
+@device
+def decide(lanes, nobody, no_lock):
+    """What each lane's event comes to, for VMs with one lock, no kernel phase and no HLT.
+
+    Reads the lane values; writes NEW_*, TARGET_*, CODE. ``nobody`` and ``no_lock`` are the targets of lanes in which
+    the passes change nothing.
     """
     for l in range(LANES):
-        lanes[MISC + l] = locks[_U(_U32(lanes[LOCK + l])) * LANES + l]
+        now, pos, word, draw = lanes[NOW + l], lanes[POS + l], lanes[WORD + l], lanes[DRAW + l]
+        guest = _guest_goes_on(lanes, l)
+        holding = _I(pos & _ONE)
+        alone = word < _I(_COUNT_UNIT + _I(holding << _COUNT_SHIFT))  # nobody has the lock, or nobody else
+        # NEEDS_QUEUE for an attempt, NEEDS_GRANT for a release.
+        queued = select(_I(word & _I(WORD_QUEUED)) != _ZERO, _I(holding + _I(NEEDS_QUEUE)), _I(NEEDS_EVENT))
+        code = select(alone, _ZERO, queued)
+        new_pos = _I(pos + _ONE)
+        spins = code == _I(NEEDS_QUEUE)
+        last = _I(new_pos & _I(ENTRY_MASK)) == _LAST_CYCLE
+        code = _I(code | select(last, _I(NEEDS_DRAWS), _ZERO))
+        code = select(guest, code, _I(NEEDS_STEP))
+        new_until = select(spins, _patience(lanes, l), _I(now + draw))
+        new_pos = select(spins, _I(new_pos | _SPINNING), new_pos)
+        step = _I(_COUNT_UNIT - _I(holding << _I(_COUNT_SHIFT + _ONE)))
+        _settle(lanes, l, code, new_until, new_pos, step, nobody, no_lock)
 
 
 @device
-def scatter_words(locks, lanes):
-    """Store the lock words that `update_locks` left in MISC, by index."""
+def decide_all(lanes, nobody, no_lock):
+    """As `decide`, with kernel phases, several locks and HLT; reads CHOSEN too."""
     for l in range(LANES):
-        locks[_U(_U32(lanes[LOCK + l])) * LANES + l] = lanes[MISC + l]
+        now, pos, word, draw = lanes[NOW + l], lanes[POS + l], lanes[WORD + l], lanes[DRAW + l]
+        chosen = lanes[CHOSEN + l]
+        guest = _guest_goes_on(lanes, l)
+        holding = _I(pos & _ONE)
+        # A choice is a kernel time, or none (negative), at the end of USER only.
+        to_kernel = (holding == _ZERO) & (pos < _KERNEL_BIT) & (chosen >= _ZERO)
+        halts = (holding != _ZERO) & (_I(pos & _I(HALT_BIT)) != _ZERO)
+        alone = word < _I(_COUNT_UNIT + _I(holding << _COUNT_SHIFT))
+        queued = select(_I(word & _I(WORD_QUEUED)) != _ZERO, _I(holding + _I(NEEDS_QUEUE)), _I(NEEDS_EVENT))
+        code = select(alone | to_kernel, _ZERO, queued)
+        code = select(halts, _I(NEEDS_EVENT), code)
+        spins = code == _I(NEEDS_QUEUE)
+        after_attempt = _I(_I(pos & _I(~(3 << MODE_SHIFT))) + _ONE)
+        after_release = _I(_I(_I(pos + _ONE) & _I(~CYCLE_MASK)) | chosen)
+        new_pos = select(holding != _ZERO, after_release, after_attempt)
+        last = _I(new_pos & _I(ENTRY_MASK)) == _LAST_CYCLE
+        code = _I(code | select(last, _I(NEEDS_DRAWS), _ZERO))
+        code = select(guest, code, _I(NEEDS_STEP))
+        new_until = select(spins, _patience(lanes, l), _I(now + select(to_kernel, chosen, draw)))
+        new_pos = select(spins, _I(new_pos | _SPINNING), new_pos)
+        new_pos = select(to_kernel, _I(pos | _KERNEL_BIT), new_pos)
+        step = _I(_COUNT_UNIT - _I(holding << _I(_COUNT_SHIFT + _ONE)))
+        step = select(to_kernel, _ZERO, step)
+        _settle(lanes, l, code, new_until, new_pos, step, nobody, no_lock)
 
 
 @device
-def update_locks(lanes):
-    """Attempts and releases on the lock words in MISC; writes MISC, CODE, ROW, NEW_*, GRANT_KEY.
-
-    ROW becomes -1 where the passes leave the lane's rows alone.
-    """
-    for l in range(LANES):
-        work, word, rivals = lanes[WORK + l], lanes[MISC + l], lanes[RIVALS + l]
-        now, pos, lock, draw = lanes[NOW + l], lanes[POS + l], lanes[LOCK + l], lanes[DRAW + l]
-        threshold = lanes[THRESHOLD + l]
-        unfair = _I(word & _I(WORD_UNFAIR)) != _I(0)
-        count = _I(_I(word >> _COUNT_SHIFT) & _I(TICKETS - 1))
-        queued = select(unfair, _I(rivals + _I(1)), count)  # holder and those that a release would serve
-        waits = (work == _I(ATTEMPTS)) & (count != _I(0))
-        grants = (work == _I(RELEASES)) & (queued > _I(1))
-        scalar = (_I(word & _I(WORD_SCALAR)) != _I(0)) & (waits | grants)
-        scalar = scalar | ((_I(word & _I(WORD_TRAP_RELEASE)) != _I(0)) & (work == _I(RELEASES)))
-        scalar = scalar | (unfair & (work == _I(RELEASES)) & (rivals > _I(1)))
-        row = lanes[ROW + l]
-        work = select(scalar, _I(NOTHING), work)
-        attempt, release = work == _I(ATTEMPTS), work == _I(RELEASES)
-        waits, grants = waits & attempt, grants & release
-
-        served = _I(_I(word + _I(1)) & _I(TICKETS - 1))
-        served = select(unfair, _I(0), served)
-        ticket = select(unfair, _I(0), _I(_I(word + count) & _I(TICKETS - 1)))
-        # Fair: an attempt adds one, a release takes one off and serves the next. Unfair: the count is 1 while held.
-        step = select(attempt, _I(COUNT_UNIT), select(release, _I(-COUNT_UNIT), _I(0)))
-        step = select(unfair & (waits | grants), _I(0), step)
-        changed = _I(word + step)
-        lanes[MISC + l] = select(release, _I(_I(changed & _I(-TICKETS)) | served), changed)
-
-        phase = _I(_I(pos >> _PHASE_SHIFT) & _I(3))
-        to_hold = select(phase == _I(USER), _TO_HOLD, _TO_KERNEL)
-        step = select(waits, _I(to_hold + _I(SLOTS)), to_hold)  # TRAP follows HOLDING
-        step = select(release, _TO_NEXT_USER, select(work == _I(KERNEL_STARTS), _TO_KERNEL, step))
-        new_pos = _I(pos + step)
-        lanes[NEW_POS + l] = new_pos
-        patience = select(threshold < _I(0), _I(NEVER), _I(now + threshold))
-        lanes[NEW_UNTIL + l] = select(waits, patience, _I(now + draw))
-        key_of_lock = _I(lock << _COUNT_SHIFT)
-        lanes[NEW_KEY + l] = select(waits, _I(key_of_lock | ticket), _I(NO_KEY))
-        lanes[GRANT_KEY + l] = select(grants, _I(key_of_lock | served), _I(NO_GRANT))
-        last = release & (_I(new_pos & _I(SLOTS - 1)) == _LAST_SLOT)
-        code = select(scalar, _I(NEEDS_STEP), lanes[CODE + l])
-        lanes[CODE + l] = select(last, _I(NEEDS_DRAWS), code)
-        lanes[ROW + l] = select(work == _I(NOTHING), _I(-1), row)
+def _store_tile(values, base, l, row, new, zero):
+    """Set one of four rows, or none; ``row`` is an offset from the first."""
+    v0, v1 = values[base + l], values[base + ROW_1 + l]
+    v2, v3 = values[base + ROW_2 + l], values[base + ROW_3 + l]
+    values[base + l] = select(row == _ZERO, new, _I(v0 + zero))
+    values[base + ROW_1 + l] = select(row == OFFSET_1, new, _I(v1 + zero))
+    values[base + ROW_2 + l] = select(row == OFFSET_2, new, _I(v2 + zero))
+    values[base + ROW_3 + l] = select(row == OFFSET_3, new, _I(v3 + zero))
 
 
 @device
-def apply(rows, lanes, n_tiles):
-    """Carry the event over to the rows: the event's own and the one that was granted the lock.
-
-    Reads and writes UNTIL, POSITION, KEY, HOLD, ATTEMPT; writes GRANT_ROW (-1 if no row has the granted key).
-    A loop over the lanes for each row: with the four rows of a tile in one loop, LLVM gives up.
-    """
-    for tile in range(_U(0), n_tiles):
-        for r in range(_U(4)):
-            at = tile * TILE_SIZE + r * ROW_1
-            row = _I(_I(_I(4) * _I(tile)) + _I(r))
+def store_rows(rows, lanes, n_tiles, zero):
+    """Carry the event over to its row: UNTIL and POSITION."""
+    if n_tiles <= _BY_TILES:
+        for tile in range(_U(0), n_tiles):
+            base = tile * TILE_SIZE
+            first_row = _I(base)
             for l in range(LANES):
-                now, grant_row = lanes[NOW + l], lanes[GRANT_ROW + l]
-                until, position, key = rows[at + UNTIL + l], rows[at + POSITION + l], rows[at + KEY + l]
-                hold, attempt = rows[at + HOLD + l], rows[at + ATTEMPT + l]
-                own = lanes[ROW + l] == row
-                granted = key == lanes[GRANT_KEY + l]
-                until = select(granted, _I(now + hold), until)
-                position = select(granted, _I(position - _I(SLOTS)), position)
-                key = select(granted, _I(NO_KEY), key)
-                rows[at + UNTIL + l] = select(own, lanes[NEW_UNTIL + l], until)
-                rows[at + POSITION + l] = select(own, lanes[NEW_POS + l], position)
-                rows[at + KEY + l] = select(own, lanes[NEW_KEY + l], key)
-                rows[at + HOLD + l] = select(own, lanes[DRAW + l], hold)
-                rows[at + ATTEMPT + l] = select(own, now, attempt)
-                lanes[GRANT_ROW + l] = select(granted, row, grant_row)
+                row = _I(lanes[TARGET_ROW + l] - first_row)
+                _store_tile(rows, base + UNTIL, l, row, lanes[NEW_UNTIL + l], zero)
+                _store_tile(rows, base + POSITION, l, row, lanes[NEW_POS + l], zero)
+    else:
+        for l in range(LANES):
+            at = _U(_U32(lanes[TARGET_ROW + l])) + l
+            rows[at + UNTIL] = lanes[NEW_UNTIL + l]
+            rows[at + POSITION] = lanes[NEW_POS + l]
 
 
 @device
-def list_lanes(lanes, todo):
-    """Collect the lanes that scalar code has to look at; writes CODE and ``todo``, returns how many."""
-    for l in range(LANES):
-        missing = lanes[GRANT_ROW + l] < _I(0)
-        grant = select(missing, _I(NEEDS_GRANT), _I(NEEDS_BOOKING))
-        grant = select(lanes[GRANT_KEY + l] == _I(NO_GRANT), _I(0), grant)
-        lanes[CODE + l] = _I(lanes[CODE + l] | grant)
+def store_words(locks, lanes, n_tiles, zero):
+    """Carry the event over to its lock's word."""
+    if n_tiles == _U(1):
+        for l in range(LANES):
+            row = _I(lanes[TARGET_LOCK + l] * OFFSET_1)
+            _store_tile(locks, _U(0), l, row, lanes[NEW_WORD + l], zero)
+    else:
+        for l in range(LANES):
+            locks[_U(_U32(lanes[TARGET_LOCK + l])) * STRIDE + l] = lanes[NEW_WORD + l]
+
+
+@device
+def list_lanes(lanes, needs, todo):
+    """Collect the lanes whose CODE has a bit of ``needs``; writes ``todo``, returns how many."""
     n = _U(0)
-    for l in range(LANES):
-        todo[n] = _I(l)
-        n += _U(lanes[CODE + l] != _I(0))
+    for first in range(_U(0), LANES, _U(32)):
+        left = bits_where(lanes, CODE + first, needs)
+        while left != _U(0):
+            todo[n] = _I(first + lowest_bit(left))
+            n += _U(1)
+            left &= left - _U(1)
     return n

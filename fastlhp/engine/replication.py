@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.accounts import clear_vm
+from fastlhp.engine.accounts import clear_lock, clear_vm
 from fastlhp.engine.control import set_deadline
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import drawn, is_constant, put, put_word
+from fastlhp.engine.machine import is_constant
+from fastlhp.engine.rows import put, put_word, user_drawn
 from fastlhp.engine.state import (
-    ACTIVE,
     ATTEMPT,
     FOREVER,
-    HOLD,
     IDLE,
-    KEY,
-    LANES,
-    LOCK0,
     NEVER,
-    NO_KEY,
     POSITION,
     READY,
+    STRIDE,
     THRESHOLD,
     UNTIL,
     USER,
@@ -75,15 +71,11 @@ def start_replication(host, item_address):
     threshold = np.int64(-1)
     if config.threshold != 0 and is_constant(config.threshold):
         threshold = distribution_at(config.threshold, 0).value
-    int32_at(host.lanes, THRESHOLD * LANES).value = np.int32(threshold)
-    int32_at(host.lanes, ACTIVE * LANES).value = np.int32(1)
+    int32_at(host.lanes, THRESHOLD * STRIDE).value = np.int32(threshold)
     for p in range(host.n_row):
         put(host, UNTIL, p, NEVER)
         put(host, POSITION, p, 0)
-        put(host, KEY, p, NO_KEY)
-        put(host, HOLD, p, 0)
         put(host, ATTEMPT, p, 0)
-        put(host, LOCK0, p, 0)
     for p in range(host.n_pcpu):
         pcpu = pcpu_at(host.pcpus, p)
         pcpu.mode = IDLE
@@ -122,6 +114,7 @@ def _start_vm(host, m):
         lock.n_grant = 0
         lock.n_kick = 0
         lock.n_blocked = 0
+        clear_lock(host, g)
     for j in range(vm_config.n_vcpu):
         v = vm_config.first_vcpu + j
         fields = int64_array(host.vcpus + 8 * _VCPU_WORDS * v, _VCPU_WORDS)
@@ -138,4 +131,4 @@ def _start_vm(host, m):
         vcpu.off_since = -1
         vcpu.wake_at = FOREVER
         start_draws(host, v)
-        vcpu.residual = drawn(host, v, 0, 0)
+        vcpu.residual = user_drawn(host, v, 0)

@@ -4,7 +4,7 @@ Two kinds of memory, for the two halves of the engine:
 
 *Rows* (int32, lanes last) are what the vector passes work on. Each running vCPU of a lane is a row, one row
 for each pCPU, in tiles of `TILE` rows: ``rows[tile][field][row in tile][lane]``. Lock words and lane values
-are arrays ``[word][lane]``. Times in rows are relative to the lane's ``base_ns``.
+are arrays ``[value][lane]``, lock words in tiles as well. Times in rows are relative to the lane's ``base_ns``.
 
 *Records* (int64, one lane after another) are what the scalar code works on: host, pCPUs, vCPUs, VMs, locks.
 Times in records are absolute.
@@ -18,85 +18,78 @@ from fastlhp.engine.jit import ArrayView, RecordView
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
 LANES = 128
+STRIDE = LANES + 8
+"""int32 from a row (or lane value, or lock word) to the next: a little more than there are lanes, so that the rows
+of a lane do not all fall into the same few sets of the cache."""
 TILE = 4
 
 # Fields of a row.
-UNTIL, POSITION, KEY, HOLD, ATTEMPT, LOCK0 = range(6)
-ROW_FIELDS = 6
+UNTIL, POSITION, ATTEMPT = range(3)
+ROW_FIELDS = 3
 """
 UNTIL     end of the guest phase; of a waiter the end of its spin threshold; NEVER if none
-POSITION  vcpu * DRAWS_PER_VCPU + phase * SLOTS + slot: who runs, in which phase, in which cycle of its buffer
-KEY       lock * TICKETS + ticket of a waiter that has not been granted the lock, else NO_KEY
-HOLD      hold time of the cycle, for a waiter
-ATTEMPT   when the attempt was made, for a waiter; SEE_RECORD if the vCPU's record has it
-LOCK0     first lock of the vCPU's VM
+POSITION  who runs, in which phase of which cycle, with which lock: see below
+ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
 """
-TILE_SIZE = ROW_FIELDS * TILE * LANES
+FIELD_SIZE = TILE * STRIDE
+TILE_SIZE = ROW_FIELDS * FIELD_SIZE
 
 NEVER = 2**31 - 1
-NO_KEY = -1
-NO_GRANT = -2
 SEE_RECORD = -(2**31)
 
-# Lane values: parameters of the lane, then what one pass leaves to the next.
-(
-    DEADLINE,
-    THRESHOLD,
-    ACTIVE,
-    NOW,
-    ROW,
-    POS,
-    FIRST_LOCK,
-    LOCK,
-    WORK,
-    DRAW,
-    CODE,
-    NEW_UNTIL,
-    NEW_POS,
-    NEW_KEY,
-) = range(14)
-GRANT_KEY, GRANT_ROW, MISC, RIVALS = range(14, 18)
-LANE_FIELDS = 18
-"""
-DEADLINE   last instant up to which the guests of the lane may go on by themselves
-THRESHOLD  constant spin threshold in ns, -1 for none
-ACTIVE     1 while the lane simulates a replication
-NOW ROW POS FIRST_LOCK   time, row, POSITION and LOCK0 of the lane's next guest event
-LOCK       the lock concerned
-WORK       what the event is: one of NOTHING, KERNEL_STARTS, ATTEMPTS, RELEASES
-DRAW       the drawn duration that the event needs
-CODE       what scalar code has to do about the lane after the passes: bits of NEEDS_*
-NEW_*      what the event's row becomes; GRANT_KEY: KEY of the row that is granted the lock; GRANT_ROW: that row
-MISC       halt and lock choice of the cycle; RIVALS: running waiters of a test_and_set lock
-"""
+# POSITION. Its low bits index the lane's buffer of draws: user and hold time of each cycle, one after the other.
+SLOTS = 16  # cycles of a vCPU's buffer
+DRAWS_PER_VCPU = 2 * SLOTS
+MAX_VCPUS, MAX_LOCKS = 4096, 4096
+ENTRY_MASK = DRAWS_PER_VCPU - 1  # 2 * slot, plus 1 from the attempt on
+VCPU_SHIFT = 5
+DRAW_MASK = MAX_VCPUS * DRAWS_PER_VCPU - 1
+LOCK_SHIFT = 17
+LOCK_MASK = MAX_LOCKS - 1
+HALT_BIT = 1 << 29  # HLT after this cycle
+CYCLE_MASK = (LOCK_MASK << LOCK_SHIFT) | HALT_BIT  # what the choices of the cycle decide
+MODE_SHIFT = 30
+# Modes: an ordinary end of USER or HOLDING; end of KERNEL; spinning; something else that only scalar code ends.
+PLAIN, IN_KERNEL, SPINNING, TRAPPED = 0, 1, -2, -1
 
-NOTHING, KERNEL_STARTS, ATTEMPTS, RELEASES = range(4)
-
-NEEDS_STEP = 1  # the event is not for the passes: one step of the scalar code
-NEEDS_BOOKING = 2  # a running waiter was granted a lock: book its wait
-NEEDS_GRANT = 4  # the lock went to a waiter that is off CPU, or nobody running has that ticket
-NEEDS_DRAWS = 8  # the vCPU entered the last cycle of its buffer
-
-# Guest phases, as they stand in POSITION. TRAP: the end of this phase is not for the passes.
-USER, KERNEL, HOLDING, TRAP = range(4)
-# What a TRAP row that has no KEY is about (PCPU.trap).
+# Guest phases.
+USER, KERNEL, HOLDING, WAITING, HANDOVER = range(5)
+# What a TRAPPED row is about (PCPU.trap).
 TRAP_NONE, TRAP_HANDOVER, TRAP_EXTENDED_HOLD = range(3)
-# Phases of a vCPU as scalar code names them: the first three as above.
-WAITING, HANDOVER = 3, 4
 
-# Draws of a vCPU are made for SLOTS cycles at a time: SLOTS user times, then kernel times, hold times, and
-# words with the choices of the cycle.
-SLOTS = 16
-DRAWS_PER_VCPU = 4 * SLOTS
-MISC_HALT = 64  # bit of a choices word: HLT after this cycle; the bits below are the lock's index
-NO_PHASE = -1  # kernel time of a VM without kernel phase
+# A VM with kernel phases, several locks or HLT has a second buffer for each vCPU: a kernel time for each cycle,
+# then for each cycle its bits of POSITION (CYCLE_MASK).
+NO_KERNEL = -1  # kernel time of a VM without that phase
+
+# Lane values: parameters of the lane, then what one pass leaves to the next.
+DEADLINE, THRESHOLD = range(2)
+NOW, ROW, POS, LOCK, WORD, DRAW, CHOSEN = range(2, 9)
+NEW_UNTIL, NEW_POS, NEW_WORD, TARGET_ROW, TARGET_LOCK, CODE = range(9, 15)
+LANE_FIELDS = 15
+"""
+DEADLINE   last instant up to which the guests of the lane may go on by themselves; -1 if the lane is at rest
+THRESHOLD  constant spin threshold in ns, -1 for none
+NOW ROW POS   time, row (as an offset) and POSITION of the lane's next guest event
+LOCK WORD  the lock concerned and its word
+DRAW CHOSEN   the drawn duration that the event needs, and what the second buffer says
+NEW_*      what the event's row and lock word become
+TARGET_*   the row and lock to change; those of nobody where the passes change nothing
+CODE       what scalar code has to do about the lane after the passes: bits of NEEDS_*
+"""
+
+NEEDS_QUEUE = 1  # the event's vCPU starts to spin: note its attempt and its place in the queue
+NEEDS_GRANT = 2  # the event released a lock that others wait for
+NEEDS_STEP = 4  # the event is not the guest's: one step of the scalar code
+NEEDS_DRAWS = 8  # the vCPU entered the last cycle of its buffer
+NEEDS_EVENT = 16  # the guest's event is not for the passes
 
 # Lock words.
-TICKETS = 1024  # tickets are modulo this; bits 0-9: ticket being served
-COUNT_UNIT = 1024  # bits 10-19: holder and waiters (test_and_set: 1 if held)
-WORD_UNFAIR = 1 << 20  # test_and_set: waiters are not counted
-WORD_SCALAR = 1 << 21  # contended attempts and releases are for scalar code (handover, drawn thresholds)
-WORD_TRAP_RELEASE = 1 << 22  # every release is for scalar code (blocked test_and_set waiters)
+TICKETS = 64  # tickets are modulo this; bits 0-5: ticket to be served next
+WORD_QUEUED = 1 << 6  # the passes may let vCPUs queue, and release to those that do
+WORD_UNFAIR = 1 << 7  # waiters that stop running do not count as waiting (test_and_set)
+COUNT_UNIT = 1 << 10  # bits 10-19: the holder and those that wait
+COUNTS = 1024
+WORD_SCALAR = 1 << 20  # every attempt and release is for scalar code
 
 # pCPU modes and vCPU states.
 IDLE, SWITCHING, RUNNING, EXITING = range(4)
@@ -170,16 +163,16 @@ HOST = np.dtype(
     [
         (name, _i8)
         for name in (
-            "rows lanes locks draws pcpus vcpus vms lock_records queues scratch words config config_vms item "
-            "n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring histogram "
-            "n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
+            "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words config "
+            "config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring "
+            "histogram n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
             "slot slot_end n_slot n_slot_draw error"
         ).split()
     ]
 )
-"""What one lane simulates. The first names are addresses of the lane's part of rows, lanes, locks, draws, and of its
-records; ``scratch`` has room for two int64 a vCPU and two a pCPU; ``edge`` is the next edge of the measured window;
-``settled_until`` is how far idle time, fragmentation and priority inversion are integrated."""
+"""What one lane simulates. The first names are addresses of the lane's part of rows, lanes, locks, draws,
+choices, and of its records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a
+vCPU and two a pCPU; ``edge`` is the next edge of the measured window; ``settled_until`` is how far idle time, fragmentation and priority inversion are integrated."""
 
 PCPU = np.dtype(
     [
@@ -199,22 +192,30 @@ VCPU = np.dtype(
     [
         (name, _i8)
         for name in (
-            "vm index home next previous state since phase residual slot key hold attempt handover spin_since "
-            "first_cycle user_ns kernel_ns hold_ns zero_phases stream_key stream_counter lhp_cycle off_since "
+            "vm index home next previous state since phase residual slot lock ticket attempt handover spin_since "
+            "first_cycle user_ns kernel_ns hold_ns zero_phases buffer_user_ns buffer_kernel_ns buffer_hold_ns "
+            "buffer_zero_phases stream_key stream_counter lhp_cycle off_since "
             "rest_ns debt_ns inherited_ns wake_at blocked matrix_row n_slice n_threshold n_extension n_wakeup n_target "
             "n_handover n_switch n_exit"
         ).split()
     ]
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
-the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; spin_since: up to
+the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; buffer_*: sums over the
+buffer but for its last cycle; spin_since: up to
 where spinning is booked."""
 
 VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""
 
-LOCK_RECORD = np.dtype([(name, _i8) for name in "vm off_owner off_holding n_grant n_kick n_blocked".split()])
-"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING."""
+LOCK_RECORD = np.dtype(
+    [
+        (name, _i8)
+        for name in "vm off_owner off_holding n_grant n_kick n_blocked contended wait_ns wait_max_ns".split()
+    ]
+)
+"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; contended,
+wait_ns, wait_max_ns: the lock's part of its VM's counters."""
 
 host_at = RecordView(HOST)
 pcpu_at = RecordView(PCPU)
@@ -226,6 +227,7 @@ config_at = RecordView(CONFIG)
 vm_config_at = RecordView(VM_CONFIG)
 item_at = RecordView(ITEM)
 distribution_at = RecordView(DISTRIBUTION)
+int16_at = RecordView(np.dtype([("value", np.int16)]))
 int32_at = RecordView(np.dtype([("value", np.int32)]))
 float64_at = RecordView(np.dtype([("value", np.float64)]))
 int64_at = RecordView(np.dtype([("value", np.int64)]))

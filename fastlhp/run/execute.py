@@ -42,7 +42,6 @@ class Shape:
 
     n_tile: int
     choices: bool
-    unfair: bool
 
 
 def shape_of(configuration: Configuration) -> Shape:
@@ -53,7 +52,6 @@ def shape_of(configuration: Configuration) -> Shape:
     return Shape(
         n_tile,
         any(vm.lock.count > 1 or not vm.kernel.is_zero or vm.halt_probability > 0 for vm in vms),
-        any(vm.lock.kind == "test_and_set" for vm in vms),
     )
 
 
@@ -117,7 +115,9 @@ class _Plan:
             indices.setdefault(shape, []).append(configuration.index)
             self.rooms.setdefault(shape, _Room()).include(configuration)
         # Large hosts first: the small ones then fill the time until the last thread is done.
-        self._queue = deque((shape, index) for shape in sorted(indices, reverse=True) for index in indices[shape])
+        self._queue = deque(
+            (shape, index) for shape in sorted(indices, reverse=True) for index in indices[shape]
+        )
         self._unit_shape: Shape | None = None
 
     def take(self, shape: Shape | None) -> tuple[Shape, _Unit] | None:
@@ -189,7 +189,11 @@ class _Run:
     def report(self, *, at_once: bool = False) -> None:
         """Tell the caller how far the run is, about five times a second."""
         now = time.perf_counter()
-        if self._progress is not None and (at_once or now - self._reported > 0.2) and self._lock.acquire(blocking=False):
+        if (
+            self._progress is not None
+            and (at_once or now - self._reported > 0.2)
+            and self._lock.acquire(blocking=False)
+        ):
             try:
                 self._reported = now
                 self._progress(
@@ -223,7 +227,6 @@ class _Run:
             n_vm=room.n_vm,
             n_lock=room.n_lock,
             choices=shape.choices,
-            unfair=shape.unfair,
         )
         units: list[_Unit] = []
         n_in_ring = 0
@@ -311,7 +314,7 @@ def execute(
 
 def compile_kernel() -> None:
     """Compile the kernel, or load it from the cache."""
-    Block(0, n_pcpu=1, n_vcpu=1, n_vm=1, n_lock=1, choices=False, unfair=False).advance(1)
+    Block(0, n_pcpu=1, n_vcpu=1, n_vm=1, n_lock=1, choices=False).advance(1)
 
 
 def calibrate() -> float:

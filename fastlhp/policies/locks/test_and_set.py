@@ -9,25 +9,9 @@ from typing import ClassVar
 
 from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import (
-    end_wait,
-    get_word,
-    grant_running,
-    put_word,
-    random_rival,
-    start_hold,
-    start_waiting,
-)
-from fastlhp.engine.state import (
-    COUNT_UNIT,
-    KICK,
-    TICKETS,
-    WAITING,
-    WORD_UNFAIR,
-    lock_at,
-    vcpu_at,
-    vm_config_at,
-)
+from fastlhp.engine.machine import end_wait, grant_running, random_rival, start_hold, start_waiting
+from fastlhp.engine.rows import count_of, get_word, put_word
+from fastlhp.engine.state import COUNT_UNIT, KICK, WAITING, WORD_UNFAIR, lock_at, vcpu_at, vm_config_at
 from fastlhp.model.policy import LockParameters
 
 __all__ = ["TestAndSet"]
@@ -53,19 +37,13 @@ HANDOVER_GROWS = True
 
 
 @device
-def is_free(host, g):
-    """Whether nobody holds lock g or has been granted it."""
-    return (get_word(host, g) // COUNT_UNIT) % TICKETS == 0
-
-
-@device
 def attempt(host, p, g, t):
     """Attempt of the vCPU on p at lock g: taken if it is free, even if others wait off CPU."""
-    if is_free(host, g):
-        put_word(host, g, get_word(host, g) + COUNT_UNIT)
+    put_word(host, g, get_word(host, g) + COUNT_UNIT)
+    if count_of(host, g) == 1:
         start_hold(host, p, t)
     else:
-        start_waiting(host, p, g * TICKETS, t)
+        start_waiting(host, p, t)
 
 
 @device
@@ -74,11 +52,11 @@ def release(host, p, g, t):
 
     Returns a blocked waiter to be kicked, or -1.
     """
+    put_word(host, g, get_word(host, g) - COUNT_UNIT)
     q = random_rival(host, g)
     if q >= 0:
         grant_running(host, q, g, t)
         return -1
-    put_word(host, g, get_word(host, g) - COUNT_UNIT)
     return random_blocked(host, g)
 
 
@@ -97,7 +75,7 @@ def random_blocked(host, g):
         chosen = choice(w0, n)
     for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
         vcpu = vcpu_at(host.vcpus, v)
-        if vcpu.blocked != 0 and vcpu.phase == WAITING and vcpu.key // TICKETS == g:
+        if vcpu.blocked != 0 and vcpu.phase == WAITING and vcpu.lock == g:
             if chosen == 0:
                 return v
             chosen -= 1
@@ -107,8 +85,8 @@ def random_blocked(host, g):
 @device
 def resume_wait(host, p, g, t):
     """The waiter on p starts to run and tries lock g; true if it gets it."""
-    if is_free(host, g):
-        put_word(host, g, get_word(host, g) + COUNT_UNIT)
+    put_word(host, g, get_word(host, g) + COUNT_UNIT)
+    if count_of(host, g) == 1:
         end_wait(host, p, t)
         return True
     return False
@@ -117,4 +95,4 @@ def resume_wait(host, p, g, t):
 @device
 def can_resume(host, v):
     """Whether the off-CPU waiter v would get its lock if it ran."""
-    return is_free(host, vcpu_at(host.vcpus, v).key // TICKETS)
+    return count_of(host, vcpu_at(host.vcpus, v).lock) == 0

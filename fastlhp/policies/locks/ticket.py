@@ -14,17 +14,14 @@ from typing import ClassVar
 
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
-    get,
-    get_word,
-    grant_off_cpu,
-    grant_running,
+    grant_next,
     is_granted,
-    put_word,
     start_handover_or_hold,
     start_hold,
     start_waiting,
 )
-from fastlhp.engine.state import COUNT_UNIT, KEY, TICKETS, pcpu_at, vcpu_at
+from fastlhp.engine.rows import count_of, enqueue, get_word, put_word, return_to_queue
+from fastlhp.engine.state import COUNT_UNIT, WORD_QUEUED, pcpu_at
 from fastlhp.model.policy import LockParameters
 
 __all__ = ["Ticket"]
@@ -44,44 +41,36 @@ class Ticket(LockParameters):
     KIND: ClassVar[str] = "ticket"
 
 
-LOCK_WORD = 0
+LOCK_WORD = WORD_QUEUED
 HANDOVER_GROWS = True
 
 
 @device
 def attempt(host, p, g, t):
     """Attempt of the vCPU on p at lock g: taken only if no one holds it or queues."""
-    word = get_word(host, g)
-    put_word(host, g, word + COUNT_UNIT)
-    count = (word // COUNT_UNIT) % TICKETS
-    if count == 0:
+    put_word(host, g, get_word(host, g) + COUNT_UNIT)
+    if count_of(host, g) == 1:
         start_hold(host, p, t)
     else:
-        start_waiting(host, p, g * TICKETS + (word + count) % TICKETS, t)
+        start_waiting(host, p, t)
+        enqueue(host, g, p)
 
 
 @device
 def release(host, p, g, t):
     """Release of lock g: the longest waiter is granted it. Returns a blocked waiter to be kicked, or -1."""
-    word = get_word(host, g) - COUNT_UNIT
-    serving = (word + 1) % TICKETS
-    put_word(host, g, word - word % TICKETS + serving)
-    if (word // COUNT_UNIT) % TICKETS == 0:
-        return -1
-    for q in range(host.n_pcpu):
-        if get(host, KEY, q) == g * TICKETS + serving:
-            grant_running(host, q, g, t)
-            return -1
-    v = grant_off_cpu(host, g, t)
-    return v if vcpu_at(host.vcpus, v).blocked != 0 else -1
+    put_word(host, g, get_word(host, g) - COUNT_UNIT)
+    return grant_next(host, g, t) if count_of(host, g) > 0 else -1
 
 
 @device
 def resume_wait(host, p, g, t):
     """The waiter on p starts to run: has it been granted lock g? Then it goes on, and the answer is true."""
-    if is_granted(host, pcpu_at(host.pcpus, p).vcpu):
+    v = pcpu_at(host.pcpus, p).vcpu
+    if is_granted(host, v):
         start_handover_or_hold(host, p, g, t)
         return True
+    return_to_queue(host, g, p, v)
     return False
 
 

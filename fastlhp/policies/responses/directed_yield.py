@@ -16,14 +16,13 @@ from typing import ClassVar, Literal
 from fastlhp.engine.draws import choice, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import get, owns_lock
+from fastlhp.engine.machine import owns_lock
 from fastlhp.engine.parameters import option, view
+from fastlhp.engine.rows import lock_on
 from fastlhp.engine.state import (
-    KEY,
     READY,
     RUNNING,
     TARGET,
-    TICKETS,
     WAITING,
     config_at,
     lock_at,
@@ -105,8 +104,8 @@ def target_of(host, p):
     yielder = vcpu_at(host.vcpus, me)
     vm_config = vm_config_at(host.config_vms, yielder.vm)
     target = parameters(config_at(host.config, 0).response_parameters, 0).target
-    key = get(host, KEY, p) if yielder.state == RUNNING else yielder.key
-    owner = lock_at(host.lock_records, key // TICKETS).off_owner
+    g = lock_on(host, p) if yielder.state == RUNNING else yielder.lock
+    owner = lock_at(host.lock_records, g).off_owner
     first, last = vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu
     n = 0
     for v in range(first, last):
