@@ -290,7 +290,7 @@ class Pcpu:
         self.last: Vcpu | None = None
         self.until = 0  # end of the switch or exit
         self.queue: list[Vcpu] = []  # round_robin only
-        self.due = False  # gang: its vCPU came out of an exit and is not the choice
+        self.due = False  # gang: its vCPU is preempted when it has come out of its exit
 
 
 def histogram_bin(x: int) -> int:
@@ -974,9 +974,6 @@ class Host:
         """Go on after an exit on the same pCPU; an ended slice is the next event's business."""
         self.note(v, "goes on")
         self.go_on(v)
-        if self.gang:
-            p = self.pcpu_of(v)
-            p.due = self.choice(p) is not v
 
     def block(self, v: Vcpu) -> None:
         self.note(v, "halts")
@@ -1077,7 +1074,9 @@ class Host:
             v, choice = p.vcpu, self.choice(p)
             if v is None:
                 self.pick(p)
-            elif v.state == EXIT or v is choice:
+            elif v.state == EXIT:
+                p.due = v is not choice
+            elif v is choice:
                 continue
             elif v.state == SWITCHED_IN:
                 self.break_off(v)
@@ -1101,6 +1100,8 @@ class Host:
                 self.preempt(filler)
             elif filler.state == SWITCHED_IN:
                 self.break_off(filler)
+            else:
+                p.due = True
 
 
 def simulate(

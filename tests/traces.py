@@ -1011,6 +1011,69 @@ add(
     b={"preemptions": 0, "context_switches": 2, "user_ns": 0, "switch_ns": 6, "ready_ns": 90},
 )
 
+# Slot 0: a, slot 1: b, slot 2: c, two vCPUs each; all within the slot of a. Threshold 30, X = 5. a0 holds 10-20,
+# exit to 25, halted to 128. a1 spins 10-20, holds 20-30, exit to 35, halted to 138. b0 fills p0 25-45, exit to
+# 50, halted to 92; b1 p1 35-55, exit to 60, halted to 102. c0 fills p0 from 50, holds from 60; c1 p1 from 60,
+# spins 70-100, exit to 105, spins on to 135, exit to 140: b0 wakes beside c0, b1 inside the first exit of c1,
+# and neither pushes off. a0 pushes c0 off at 128 (LHP). a1 wakes inside the second exit: c1 is preempted at
+# 140 (LWP). a0 holds 138-148, exit.
+add(
+    "gang: only the owner pushes a filler off",
+    study(
+        150,
+        2,
+        [
+            vm("a", 2, user=10, hold=10, halt={"probability": 1.0, "time": "103ns"}),
+            vm("b", 2, user=10, hold=10, halt={"probability": 1.0, "time": "42ns"}),
+            vm("c", 2, user=10, hold=200),
+        ],
+        gang(1000, fill=True),
+        response={"kind": "yield", "spin_threshold": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "fragmentation_ns": 0, "events": 6 + 4 + 2 + 6},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 1,
+        "wait_ns": 10,
+        "guest_halts": 3,
+        "yields": 0,
+        "preemptions": 0,
+        "context_switches": 2,
+        "user_ns": 40,
+        "hold_ns": 30,
+        "spin_ns": 10,
+        "exit_ns": 12,
+        "halted_ns": 206,
+        "ready_ns": 2,
+    },
+    b={
+        "acquisitions": 2,
+        "contended_acquisitions": 0,
+        "preemptions": 0,
+        "context_switches": 2,
+        "user_ns": 20,
+        "hold_ns": 20,
+        "exit_ns": 10,
+        "halted_ns": 84,
+        "ready_ns": 166,
+    },
+    c={
+        "acquisitions": 1,
+        "yields": 2,
+        "lhp_events": 1,
+        "lwp_events": 1,
+        "preemptions": 2,
+        "context_switches": 2,
+        "user_ns": 20,
+        "hold_ns": 68,
+        "spin_ns": 60,
+        "spin_lhp_ns": 7,
+        "exit_ns": 10,
+        "ready_ns": 142,
+    },
+)
+
 # Slot 0: a0, a1; slot 1: b0, b1. Slots of 100, threshold 30, X = 20. a0 holds 10-90. a1 spins 10-40, exit
 # to 60, spins 60-90, at the threshold (90) the grant comes first: holds 90-; LHP at 100. a0 90-100 user;
 # its USER ends at 100 before the slot: it attempts and waits: LWP. b 100-200. a1 holds 200-270; a0 spins

@@ -146,7 +146,7 @@ def slot_ends(host, t):
     for c in range(host.n_pcpu):
         pcpu = pcpu_at(host.pcpus, c)
         if pcpu.mode == EXITING:
-            pcpu.slice_end = t  # looked at when the exit is over
+            pcpu.slice_end = t if choice_of(host, c) != pcpu.vcpu else FOREVER  # acts when the exit is over
         elif choice_of(host, c) != pcpu.vcpu:
             if pcpu.mode == RUNNING:
                 count_preemption(host, c, t)
@@ -189,18 +189,18 @@ def replace(host, p, t):
 @device
 def wake_up(host, v, t):
     """V has become runnable: it takes its column if that is idle or, in its own slot, held by a filler."""
-    c = vcpu_at(host.vcpus, v).home
+    vcpu = vcpu_at(host.vcpus, v)
+    c = vcpu.home
     pcpu = pcpu_at(host.pcpus, c)
-    if pcpu.mode == EXITING:
-        pcpu.slice_end = t
-        return
-    if choice_of(host, c) == v or pcpu.mode == IDLE:
-        if pcpu.mode != IDLE and vcpu_at(host.vcpus, v).matrix_row != host.slot:
+    if pcpu.mode == IDLE:
+        replace(host, c, t)
+    elif vcpu.matrix_row == host.slot:
+        if pcpu.mode == EXITING:
+            pcpu.slice_end = t  # acts when the exit is over
             return
         if pcpu.mode == RUNNING:
             count_preemption(host, c, t)
-        if pcpu.mode != IDLE:
-            leave(host, c, READY, t)
+        leave(host, c, READY, t)
         replace(host, c, t)
 
 
