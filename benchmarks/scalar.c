@@ -46,7 +46,11 @@ static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* xoshiro256+ (Blackman and Vigna 2018), STREAMS generators side by side. */
 
+#ifdef VECTOR_DRAWS
 enum { STREAMS = 4, DRAWS = 512 };
+#else
+enum { STREAMS = 1, DRAWS = 1 };
+#endif
 
 typedef uint64_t Words __attribute__((vector_size(8 * STREAMS)));
 
@@ -142,6 +146,7 @@ typedef struct {
     int64_t draws[2][DRAWS]; /* [phase that ends][k]: the k-th variate as a hold or as a user time */
 } Sim;
 
+#ifdef VECTOR_DRAWS
 static __attribute__((noinline)) void refill(Sim *s) {
     uint64_t bits[DRAWS];
     double e[DRAWS];
@@ -159,11 +164,18 @@ static __attribute__((noinline)) void refill(Sim *s) {
     }
     s->next_draw = 0;
 }
+#endif
 
 /* Length of the phase that follows `ended`. */
 static inline int64_t draw(Sim *s, int64_t ended) {
+#ifdef VECTOR_DRAWS
     if (__builtin_expect(s->next_draw == DRAWS, 0)) refill(s);
     return s->draws[ended][s->next_draw++];
+#else
+    Words w;
+    xoshiro_next(&s->generator, &w);
+    return duration_key(s->mean_ns[ended], -log(uniform(w[0])));
+#endif
 }
 
 static inline void set_key(Sim *s, int p, int64_t key) {

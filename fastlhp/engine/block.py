@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from fastlhp.engine import passes, state
 from fastlhp.engine.accounts import close_window
 from fastlhp.engine.control import guest_event, kick_after_release, set_deadline, step
+from fastlhp.engine.draws import draw_words, store_cycles, words_to_variates
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel
-from fastlhp.engine.machine import grant_next, refill
+from fastlhp.engine.machine import grant_next, move_on
 from fastlhp.engine.replication import start_replication
 from fastlhp.engine.rows import enqueue, put
 from fastlhp.engine.state import (
     ATTEMPT,
     CODE,
     DEADLINE,
+    DRAWS_PER_VCPU,
     LANES,
     LOCK,
     NEEDS_DRAWS,
@@ -35,6 +37,7 @@ from fastlhp.engine.state import (
     UNTIL,
     host_at,
     int32_at,
+    vcpu_at,
 )
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
@@ -71,33 +74,42 @@ def _step(host, queue, items):
 
 
 @device
-def _event_of(lanes, lane):
-    """The pCPU of a lane's event, and its time as it stands in the rows."""
-    row = np.int64(lanes[ROW * STRIDE + lane])
-    tile = row // TILE_SIZE
-    return tile * TILE + (row - tile * TILE_SIZE) // STRIDE, np.int64(lanes[NOW * STRIDE + lane])
+def _refill(hosts, lanes, todo, n, scratch):
+    """Draw new buffers for the vCPUs of the events of n lanes.
+
+    One kind of work for all of them after the other: loops over many draws keep the processor busier than one vCPU's
+    few, each of which waits for a long chain of multiplications.
+    """
+    for j in range(n):
+        lane = np.int64(todo[j])
+        host = host_at(hosts, lane)
+        v = move_on(host, np.int64(lanes[ROW * STRIDE + lane]))
+        draw_words(host, vcpu_at(host.vcpus, v), scratch + 4 * DRAWS_PER_VCPU * j)
+        todo[LANES + j] = v
+    words_to_variates(scratch, DRAWS_PER_VCPU * n)
+    for j in range(n):
+        host = host_at(hosts, np.int64(todo[j]))
+        store_cycles(host, np.int64(todo[LANES + j]), scratch + 4 * DRAWS_PER_VCPU * j)
 
 
 @device
 def _serve(hosts, lanes, todo, queue, items):
     """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
-    n = passes.list_lanes(lanes, np.int32(NEEDS_DRAWS), todo)
-    for j in range(n):
-        lane = np.int64(todo[j])
-        p, _ = _event_of(lanes, lane)
-        refill(host_at(hosts, lane), p)
+    n = np.int64(passes.list_lanes(lanes, np.int32(NEEDS_DRAWS), todo))
+    if n > 0:
+        _refill(hosts, lanes, todo, n, host_at(hosts, 0).words)
     n = passes.list_lanes(lanes, np.int32(NEEDS_QUEUE), todo)
     for j in range(n):
         lane = np.int64(todo[j])
         host = host_at(hosts, lane)
-        p, now = _event_of(lanes, lane)
+        p, now = np.int64(lanes[ROW * STRIDE + lane]), np.int64(lanes[NOW * STRIDE + lane])
         put(host, ATTEMPT, p, now)
         enqueue(host, np.int64(lanes[LOCK * STRIDE + lane]), p)
     n = passes.list_lanes(lanes, np.int32(NEEDS_GRANT), todo)
     for j in range(n):
         lane = np.int64(todo[j])
         host = host_at(hosts, lane)
-        p, now = _event_of(lanes, lane)
+        p, now = np.int64(lanes[ROW * STRIDE + lane]), np.int64(lanes[NOW * STRIDE + lane])
         t = host.base_ns + now
         blocked = grant_next(host, np.int64(lanes[LOCK * STRIDE + lane]), t)
         if blocked >= 0:
@@ -109,7 +121,7 @@ def _serve(hosts, lanes, todo, queue, items):
         if lanes[CODE * STRIDE + lane] & NEEDS_STEP != 0:
             _step(host, queue, items)
         else:
-            p, now = _event_of(lanes, lane)
+            p, now = np.int64(lanes[ROW * STRIDE + lane]), np.int64(lanes[NOW * STRIDE + lane])
             guest_event(host, p, host.base_ns + now)
             set_deadline(host)
 
@@ -124,7 +136,7 @@ def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limit
     stride, in_use = np.uint64(limits[2]), limits[3]
     has_choices, scalar_only = limits[4] != 0, limits[5] != 0
     zero = np.int32(limits[6])
-    nobody, no_lock = np.int32(n_tiles * TILE_SIZE), np.int32(n_lock_tiles * TILE)
+    nobody, no_lock = np.int32(n_tiles * TILE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
         if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT] < queue[COUNT]:
             _load(host_at(hosts, lane), queue, items)
@@ -182,7 +194,7 @@ class Block:
         if not 1 <= lanes <= LANES:
             raise FastlhpError(f"a block has 1 to {LANES} lanes, got {lanes}")
         n_tile, n_lock_tile = -(-n_pcpu // TILE), -(-max(n_lock, 1) // TILE)
-        n_draw = n_vcpu * state.DRAWS_PER_VCPU
+        n_draw = n_vcpu * DRAWS_PER_VCPU
         i4, i8 = np.int32, np.int64
         # One tile more of rows and locks: those of nobody, where passes may write what does not count.
         self.rows = np.zeros((n_tile + 1) * TILE_SIZE, i4)
@@ -190,12 +202,12 @@ class Block:
         self.lanes = np.zeros(state.LANE_FIELDS * STRIDE, i4)
         self.draws = np.zeros(LANES * n_draw, i4)
         self.choices = np.zeros(LANES * n_draw if choices else 0, i4)
-        self._todo = np.zeros(LANES, i4)
+        self._todo = np.zeros(2 * LANES, i4)
         self._queue = np.zeros(4, i8)
         zero = 0
         self._limits = np.array([n_tile, n_lock_tile, n_draw, lanes, choices, scalar_only, zero], i8)
         self._hosts = np.zeros(LANES, state.HOST)
-        words = np.zeros(state.DRAWS_PER_VCPU, i4)
+        words = np.zeros(LANES * DRAWS_PER_VCPU, i4)
         self._records = {
             "pcpus": np.zeros((LANES, n_pcpu), state.PCPU),
             "vcpus": np.zeros((LANES, n_vcpu), state.VCPU),
@@ -215,6 +227,7 @@ class Block:
             for name, records in self._records.items():
                 host[name] = records.ctypes.data + lane * records.strides[0]
             host["words"] = words.ctypes.data
+            host["slots"] = state.SLOTS
             host["seed_low"] = seed & 0xFFFFFFFF
             host["seed_high"] = seed >> 32
             host["n_row"] = n_tile * TILE

@@ -173,19 +173,34 @@ def lock_choice(vm_config, word):
 
 
 @device
-def _fill_words(first_cycle, counter, key, scratch):
-    """Philox words of a buffer's cycles: the first ones, then the second ones."""
-    start = np.uint64(first_cycle)
-    for i in range(_SLOTS):
+def draw_words(host, vcpu, address):
+    """Philox words of a vCPU's buffer of cycles: the first ones, then the second ones, to an address."""
+    n = np.uint64(
+        host.slots
+    )  # from memory: were it a constant, LLVM would unroll this loop and not vectorise it
+    # LLVM has to know that these have 32 bits: only then is a multiplication one vector instruction.
+    start = np.uint64(vcpu.first_cycle) & _U32
+    counter, key = np.uint64(vcpu.stream_counter) & _U32, np.uint64(vcpu.stream_key) & _U32
+    scratch = int32_array(address, DRAWS_PER_VCPU)
+    for i in range(n):
         w0, w1 = philox2x32((start + i) & _U32, counter, key)
         scratch[i] = np.int32(np.uint32(w0))
         scratch[i + _SLOTS] = np.int32(np.uint32(w1))
 
 
 @device
-def _to_durations(distribution, values):
-    """Turn words into durations in place; one loop for each kind of distribution, so that each is vectorised."""
+def words_to_variates(address, n):
+    """Turn n words into the bits of standard exponential variates, in place."""
+    scratch = int32_array(address, n)
+    for i in range(np.uint64(n)):
+        scratch[i] = np.float32(exponential(np.uint32(scratch[i]))).view(np.int32)
+
+
+@device
+def _to_durations(distribution, address):
+    """Turn variates of a buffer into durations, in place; a loop for each kind of distribution: so it is vectorised."""
     d = distribution_at(distribution, 0)
+    values = int32_array(address, SLOTS)
     if d.kind == CONSTANT:
         value = np.int32(d.value)
         for i in range(_SLOTS):
@@ -193,34 +208,34 @@ def _to_durations(distribution, values):
     elif d.kind == EXPONENTIAL:
         mean = np.float32(d.mean)
         for i in range(_SLOTS):
-            x = mean * exponential(np.uint32(values[i]))
+            x = mean * np.int32(values[i]).view(np.float32)
             values[i] = np.int32(min(x, _LONGEST) + _HALF)
     else:
         segments = float32_array(d.segments, 2 * N_SEGMENTS)
         for i in range(_SLOTS):
-            e = exponential(np.uint32(values[i]))
+            e = np.int32(values[i]).view(np.float32)
             j = np.uint64(2 * segment_of(e))
             x = segments[j] + segments[j + np.uint64(1)] * e
             values[i] = np.int32(min(x, _LONGEST) + _HALF)
 
 
 @device
-def fill_cycles(host, v):
-    """Draw the cycles of a vCPU's buffer, from the record's ``first_cycle`` on; mutates the vCPU's draws and sums.
+def store_cycles(host, v, address):
+    """Fill a vCPU's buffer from the variates at an address; mutates the vCPU's draws and its sums over the buffer.
 
-    Always all of them: a loop of constant length is vectorised to its last iteration.
+    Always the whole buffer: a loop of constant length is vectorised to its last iteration.
     """
     vcpu = vcpu_at(host.vcpus, v)
     vm_config = vm_config_at(host.config_vms, vcpu.vm)
-    scratch = int32_array(host.words, 2 * SLOTS)
-    _fill_words(vcpu.first_cycle, vcpu.stream_counter, vcpu.stream_key, scratch)
-    _to_durations(vm_config.user, int32_array(host.words, SLOTS))
-    _to_durations(vm_config.hold, int32_array(host.words + 4 * SLOTS, SLOTS))
+    _to_durations(vm_config.user, address)
+    _to_durations(vm_config.hold, address + 4 * SLOTS)
+    scratch = int32_array(address, DRAWS_PER_VCPU)
     buffer = int32_array(host.draws + 4 * DRAWS_PER_VCPU * v, DRAWS_PER_VCPU)
     user, hold, zeros = np.int64(0), np.int64(0), np.int32(0)
     for i in range(_SLOTS):
         buffer[_TWO * i] = scratch[i]
         buffer[_TWO * i + _ONE64] = scratch[i + _SLOTS]
+    for i in range(_SLOTS):
         user += scratch[i]
         hold += scratch[i + _SLOTS]
         zeros += np.int32(scratch[i] == 0) + np.int32(scratch[i + _SLOTS] == 0)
@@ -230,6 +245,14 @@ def fill_cycles(host, v):
     vcpu.buffer_zero_phases = zeros - np.int64(last_user == 0) - np.int64(last_hold == 0)
     if host.choices != 0 and (vm_config.has_choice != 0 or vcpu.first_cycle == 0):
         _fill_choices(host, v)
+
+
+@device
+def fill_cycles(host, v):
+    """Draw the cycles of a vCPU's buffer, from the record's ``first_cycle`` on."""
+    draw_words(host, vcpu_at(host.vcpus, v), host.words)
+    words_to_variates(host.words, DRAWS_PER_VCPU)
+    store_cycles(host, v, host.words)
 
 
 @device

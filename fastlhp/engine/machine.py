@@ -47,6 +47,7 @@ from fastlhp.engine.state import (
     IDLE,
     IN_KERNEL,
     KERNEL,
+    MODE_SHIFT,
     NEVER,
     NOT_EXTENDED,
     PLAIN,
@@ -71,6 +72,7 @@ from fastlhp.engine.state import (
     WORD_UNFAIR,
     config_at,
     distribution_at,
+    int32_at,
     int64_at,
     lock_at,
     pcpu_at,
@@ -372,6 +374,19 @@ def random_rival(host, g):
 
 
 @device
+def grant_spinner(host, p, g, t):
+    """Grant lock g, without handover, to the waiter that spins on p."""
+    now = t - host.base_ns
+    position = get(host, POSITION, p) & ((1 << MODE_SHIFT) - 1)
+    put(host, POSITION, p, position)
+    put(host, UNTIL, p, now + int32_at(host.draws, position & DRAW_MASK).value)
+    attempt = get(host, ATTEMPT, p)
+    if attempt == SEE_RECORD:
+        attempt = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt - host.base_ns
+    book_wait(host, g, now - attempt)
+
+
+@device
 def grant_next(host, g, t):
     """Queued lock g has been released: grant it to its longest waiter. Returns that vCPU if it is blocked, else -1."""
     is_simple = get_word(host, g) & WORD_QUEUED != 0
@@ -379,7 +394,7 @@ def grant_next(host, g, t):
     if p < 0:
         return grant_off_cpu(host, g, ~p, t)
     if is_simple:
-        end_wait(host, p, t)
+        grant_spinner(host, p, g, t)
     else:
         grant_running(host, p, g, t)
     return np.int64(-1)
@@ -422,12 +437,15 @@ def next_cycle(host, p, t):
     put_until(host, p, t + user_drawn(host, v, slot))
     pcpu_at(host.pcpus, p).trap = TRAP_NONE
     if slot == SLOTS - 1:
-        refill(host, p)
+        fill_cycles(host, move_on(host, p))
 
 
 @device
-def refill(host, p):
-    """The vCPU on p is in USER of its buffer's last cycle: make that the first and draw the others."""
+def move_on(host, p):
+    """The vCPU on p is in USER of its buffer's last cycle: make that the first. Returns the vCPU.
+
+    Its buffer has to be drawn anew; slot 0 then gets the cycle that was in the last slot, with the same draws.
+    """
     position = get(host, POSITION, p)
     v = (position & DRAW_MASK) >> VCPU_SHIFT
     vcpu = vcpu_at(host.vcpus, v)
@@ -436,8 +454,8 @@ def refill(host, p):
     vcpu.hold_ns += vcpu.buffer_hold_ns
     vcpu.zero_phases += vcpu.buffer_zero_phases
     vcpu.first_cycle += SLOTS - 1
-    fill_cycles(host, v)  # slot 0 gets the cycle that was in the last slot, with the same draws
     put(host, POSITION, p, position - 2 * (SLOTS - 1))
+    return v
 
 
 # Taking and leaving a pCPU

@@ -48,7 +48,6 @@ _I = np.int32
 LANES = _U(state.LANES)
 STRIDE = _U(state.STRIDE)
 ROW_1, ROW_2, ROW_3 = _U(state.STRIDE), _U(2 * state.STRIDE), _U(3 * state.STRIDE)
-OFFSET_1, OFFSET_2, OFFSET_3 = _I(state.STRIDE), _I(2 * state.STRIDE), _I(3 * state.STRIDE)
 TILE_SIZE = _U(state.TILE_SIZE)
 LOCK_TILE = _U(state.FIELD_SIZE)
 UNTIL, POSITION = _U(state.UNTIL * state.FIELD_SIZE), _U(state.POSITION * state.FIELD_SIZE)
@@ -79,7 +78,7 @@ _BY_TILES = _U(2)
 
 @device
 def _earliest_of_tile(rows, base, l):
-    """Time, row in the tile (as an offset) and POSITION of the earliest of four rows; of equal ones the lowest."""
+    """Time, row in the tile and POSITION of the earliest of four rows; of equal ones the lowest."""
     u0, u1 = rows[base + UNTIL + l], rows[base + UNTIL + ROW_1 + l]
     u2, u3 = rows[base + UNTIL + ROW_2 + l], rows[base + UNTIL + ROW_3 + l]
     p0, p1 = rows[base + POSITION + l], rows[base + POSITION + ROW_1 + l]
@@ -88,7 +87,7 @@ def _earliest_of_tile(rows, base, l):
     b = u3 < u2
     ua, ub = select(a, u1, u0), select(b, u3, u2)
     c = ub < ua
-    row = select(c, select(b, OFFSET_3, OFFSET_2), select(a, OFFSET_1, _ZERO))
+    row = select(c, select(b, _THREE, _TWO), select(a, _ONE, _ZERO))
     return select(c, ub, ua), row, select(c, select(b, p3, p2), select(a, p1, p0))
 
 
@@ -104,7 +103,7 @@ def next_event(rows, lanes, n_tiles, zero):
         lanes[ROW + l] = row
         lanes[POS + l] = position
     for tile in range(_U(1), n_tiles):
-        first_row = _I(tile * TILE_SIZE)
+        first_row = _I(_I(tile) * _FOUR)
         for l in range(LANES):
             until, row, position = _earliest_of_tile(rows, tile * TILE_SIZE, l)
             until_before, row_before, position_before = lanes[NOW + l], lanes[ROW + l], lanes[POS + l]
@@ -244,13 +243,13 @@ def decide_all(lanes, nobody, no_lock):
 
 @device
 def _store_tile(values, base, l, row, new, zero):
-    """Set one of four rows, or none; ``row`` is an offset from the first."""
+    """Set one of four rows, or none if ``row`` is another number."""
     v0, v1 = values[base + l], values[base + ROW_1 + l]
     v2, v3 = values[base + ROW_2 + l], values[base + ROW_3 + l]
     values[base + l] = select(row == _ZERO, new, _I(v0 + zero))
-    values[base + ROW_1 + l] = select(row == OFFSET_1, new, _I(v1 + zero))
-    values[base + ROW_2 + l] = select(row == OFFSET_2, new, _I(v2 + zero))
-    values[base + ROW_3 + l] = select(row == OFFSET_3, new, _I(v3 + zero))
+    values[base + ROW_1 + l] = select(row == _ONE, new, _I(v1 + zero))
+    values[base + ROW_2 + l] = select(row == _TWO, new, _I(v2 + zero))
+    values[base + ROW_3 + l] = select(row == _THREE, new, _I(v3 + zero))
 
 
 @device
@@ -259,14 +258,15 @@ def store_rows(rows, lanes, n_tiles, zero):
     if n_tiles <= _BY_TILES:
         for tile in range(_U(0), n_tiles):
             base = tile * TILE_SIZE
-            first_row = _I(base)
+            first_row = _I(_I(tile) * _FOUR)
             for l in range(LANES):
                 row = _I(lanes[TARGET_ROW + l] - first_row)
                 _store_tile(rows, base + UNTIL, l, row, lanes[NEW_UNTIL + l], zero)
                 _store_tile(rows, base + POSITION, l, row, lanes[NEW_POS + l], zero)
     else:
         for l in range(LANES):
-            at = _U(_U32(lanes[TARGET_ROW + l])) + l
+            row = _U(_U32(lanes[TARGET_ROW + l]))
+            at = (row >> _U(2)) * TILE_SIZE + (row & _U(3)) * STRIDE + l
             rows[at + UNTIL] = lanes[NEW_UNTIL + l]
             rows[at + POSITION] = lanes[NEW_POS + l]
 
@@ -276,8 +276,7 @@ def store_words(locks, lanes, n_tiles, zero):
     """Carry the event over to its lock's word."""
     if n_tiles == _U(1):
         for l in range(LANES):
-            row = _I(lanes[TARGET_LOCK + l] * OFFSET_1)
-            _store_tile(locks, _U(0), l, row, lanes[NEW_WORD + l], zero)
+            _store_tile(locks, _U(0), l, lanes[TARGET_LOCK + l], lanes[NEW_WORD + l], zero)
     else:
         for l in range(LANES):
             locks[_U(_U32(lanes[TARGET_LOCK + l])) * STRIDE + l] = lanes[NEW_WORD + l]

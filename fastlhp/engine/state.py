@@ -17,7 +17,7 @@ import numpy as np
 from fastlhp.engine.jit import ArrayView, RecordView
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
-LANES = 128
+LANES = 64
 STRIDE = LANES + 8
 """int32 from a row (or lane value, or lock word) to the next: a little more than there are lanes, so that the rows
 of a lane do not all fall into the same few sets of the cache."""
@@ -69,7 +69,7 @@ LANE_FIELDS = 15
 """
 DEADLINE   last instant up to which the guests of the lane may go on by themselves; -1 if the lane is at rest
 THRESHOLD  constant spin threshold in ns, -1 for none
-NOW ROW POS   time, row (as an offset) and POSITION of the lane's next guest event
+NOW ROW POS   time, row and POSITION of the lane's next guest event
 LOCK WORD  the lock concerned and its word
 DRAW CHOSEN   the drawn duration that the event needs, and what the second buffer says
 NEW_*      what the event's row and lock word become
@@ -163,16 +163,17 @@ HOST = np.dtype(
     [
         (name, _i8)
         for name in (
-            "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words config "
+            "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words slots config "
             "config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring "
             "histogram n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
             "slot slot_end n_slot n_slot_draw error"
         ).split()
     ]
 )
-"""What one lane simulates. The first names are addresses of the lane's part of rows, lanes, locks, draws,
-choices, and of its records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a
-vCPU and two a pCPU; ``edge`` is the next edge of the measured window; ``settled_until`` is how far idle time, fragmentation and priority inversion are integrated."""
+"""What one lane simulates. The first names are addresses of the lane's part of rows, lanes, locks, draws, choices,
+and of its records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and
+two a pCPU; ``edge`` is the next edge of the measured window; ``settled_until`` is how far idle time, fragmentation
+and priority inversion are integrated."""
 
 PCPU = np.dtype(
     [

@@ -13,8 +13,9 @@ References
 from typing import ClassVar
 
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import draw_ns, is_constant, phase_of
+from fastlhp.engine.machine import draw_ns, is_constant
 from fastlhp.engine.parameters import view
+from fastlhp.engine.rows import phase_of
 from fastlhp.engine.state import EXTENSION, HOLDING, config_at, distribution_at, pcpu_at, vcpu_at
 from fastlhp.model.distributions import Duration
 from fastlhp.model.policy import GuardParameters
