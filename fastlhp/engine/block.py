@@ -14,6 +14,7 @@ from fastlhp.engine.draws import draw_words, store_cycles, words_to_variates
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel
 from fastlhp.engine.machine import grant_next, move_on
+from fastlhp.engine.memory import allocate
 from fastlhp.engine.replication import start_replication
 from fastlhp.engine.rows import enqueue, put
 from fastlhp.engine.state import (
@@ -23,10 +24,6 @@ from fastlhp.engine.state import (
     DRAWS_PER_VCPU,
     LANES,
     LOCK,
-    NEEDS_DRAWS,
-    NEEDS_EVENT,
-    NEEDS_GRANT,
-    NEEDS_QUEUE,
     NEEDS_STEP,
     NEVER,
     NOW,
@@ -75,7 +72,7 @@ def _step(host, queue, items):
 
 @device
 def _refill(hosts, lanes, todo, n, scratch):
-    """Draw new buffers for the vCPUs of the events of n lanes.
+    """Draw new buffers for the vCPUs of the events of the first n lanes of ``todo``.
 
     One kind of work for all of them after the other: loops over many draws keep the processor busier than one vCPU's
     few, each of which waits for a long chain of multiplications.
@@ -85,44 +82,39 @@ def _refill(hosts, lanes, todo, n, scratch):
         host = host_at(hosts, lane)
         v = move_on(host, np.int64(lanes[ROW * STRIDE + lane]))
         draw_words(host, vcpu_at(host.vcpus, v), scratch + 4 * DRAWS_PER_VCPU * j)
-        todo[LANES + j] = v
+        todo[4 * LANES + j] = v
     words_to_variates(scratch, DRAWS_PER_VCPU * n)
     for j in range(n):
         host = host_at(hosts, np.int64(todo[j]))
-        store_cycles(host, np.int64(todo[LANES + j]), scratch + 4 * DRAWS_PER_VCPU * j)
+        store_cycles(host, np.int64(todo[4 * LANES + j]), scratch + 4 * DRAWS_PER_VCPU * j)
 
 
 @device
 def _serve(hosts, lanes, todo, queue, items):
     """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
-    n = np.int64(passes.list_lanes(lanes, np.int32(NEEDS_DRAWS), todo))
-    if n > 0:
-        _refill(hosts, lanes, todo, n, host_at(hosts, 0).words)
-    n = passes.list_lanes(lanes, np.int32(NEEDS_QUEUE), todo)
-    for j in range(n):
+    n_draws, n_queue, n_grant, n_other = passes.list_lanes(lanes, todo)
+    if n_draws > 0:
+        _refill(hosts, lanes, todo, np.int64(n_draws), host_at(hosts, 0).words)
+    for j in range(LANES, LANES + np.int64(n_queue)):
         lane = np.int64(todo[j])
         host = host_at(hosts, lane)
-        p, now = np.int64(lanes[ROW * STRIDE + lane]), np.int64(lanes[NOW * STRIDE + lane])
-        put(host, ATTEMPT, p, now)
+        p = np.int64(lanes[ROW * STRIDE + lane])
+        put(host, ATTEMPT, p, np.int64(lanes[NOW * STRIDE + lane]))
         enqueue(host, np.int64(lanes[LOCK * STRIDE + lane]), p)
-    n = passes.list_lanes(lanes, np.int32(NEEDS_GRANT), todo)
-    for j in range(n):
+    for j in range(2 * LANES, 2 * LANES + np.int64(n_grant)):
         lane = np.int64(todo[j])
         host = host_at(hosts, lane)
-        p, now = np.int64(lanes[ROW * STRIDE + lane]), np.int64(lanes[NOW * STRIDE + lane])
-        t = host.base_ns + now
+        t = host.base_ns + lanes[NOW * STRIDE + lane]
         blocked = grant_next(host, np.int64(lanes[LOCK * STRIDE + lane]), t)
         if blocked >= 0:
-            kick_after_release(host, p, blocked, t)
-    n = passes.list_lanes(lanes, np.int32(NEEDS_STEP | NEEDS_EVENT), todo)
-    for j in range(n):
+            kick_after_release(host, np.int64(lanes[ROW * STRIDE + lane]), blocked, t)
+    for j in range(3 * LANES, 3 * LANES + np.int64(n_other)):
         lane = np.int64(todo[j])
         host = host_at(hosts, lane)
         if lanes[CODE * STRIDE + lane] & NEEDS_STEP != 0:
             _step(host, queue, items)
         else:
-            p, now = np.int64(lanes[ROW * STRIDE + lane]), np.int64(lanes[NOW * STRIDE + lane])
-            guest_event(host, p, host.base_ns + now)
+            guest_event(host, np.int64(lanes[ROW * STRIDE + lane]), host.base_ns + lanes[NOW * STRIDE + lane])
             set_deadline(host)
 
 
@@ -196,42 +188,44 @@ class Block:
         n_tile, n_lock_tile = -(-n_pcpu // TILE), -(-max(n_lock, 1) // TILE)
         n_draw = n_vcpu * DRAWS_PER_VCPU
         i4, i8 = np.int32, np.int64
-        # One tile more of rows and locks: those of nobody, where passes may write what does not count.
-        self.rows = np.zeros((n_tile + 1) * TILE_SIZE, i4)
-        self.locks = np.zeros((n_lock_tile + 1) * TILE * STRIDE, i4)
-        self.lanes = np.zeros(state.LANE_FIELDS * STRIDE, i4)
-        self.draws = np.zeros(LANES * n_draw, i4)
-        self.choices = np.zeros(LANES * n_draw if choices else 0, i4)
-        self._todo = np.zeros(2 * LANES, i4)
+        n_lock = max(n_lock, 1)
+        memory = allocate(
+            {
+                # One tile more of rows and locks: those of nobody, where passes may write what does not count.
+                "rows": (((n_tile + 1) * TILE_SIZE,), i4),
+                "locks": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
+                "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
+                "todo": ((5 * LANES,), i4),
+                "words": ((LANES * DRAWS_PER_VCPU,), i4),
+                "draws": ((LANES, n_draw), i4),
+                "choices": ((LANES, n_draw if choices else 0), i4),
+                "hosts": ((LANES,), state.HOST),
+                "pcpus": ((LANES, n_pcpu), state.PCPU),
+                "lock_records": ((LANES, n_lock), state.LOCK_RECORD),
+                "waiters": ((LANES, n_lock * state.TICKETS), np.int16),
+                "vcpus": ((LANES, n_vcpu), state.VCPU),
+                "vms": ((LANES, n_vm), state.VM),
+                "queues": ((LANES, n_pcpu), state.QUEUE),
+                "scratch": ((LANES, 2 * (n_pcpu + n_vcpu)), i8),
+            }
+        )
+        self._memory = memory
+        self.rows, self.locks, self.lanes = memory["rows"], memory["locks"], memory["lanes"]
         self._queue = np.zeros(4, i8)
         zero = 0
         self._limits = np.array([n_tile, n_lock_tile, n_draw, lanes, choices, scalar_only, zero], i8)
-        self._hosts = np.zeros(LANES, state.HOST)
-        words = np.zeros(LANES * DRAWS_PER_VCPU, i4)
-        self._records = {
-            "pcpus": np.zeros((LANES, n_pcpu), state.PCPU),
-            "vcpus": np.zeros((LANES, n_vcpu), state.VCPU),
-            "vms": np.zeros((LANES, n_vm), state.VM),
-            "lock_records": np.zeros((LANES, max(n_lock, 1)), state.LOCK_RECORD),
-            "queues": np.zeros((LANES, n_pcpu), state.QUEUE),
-            "waiters": np.zeros((LANES, max(n_lock, 1) * state.TICKETS), np.int16),
-            "scratch": np.zeros((LANES, 2 * (n_pcpu + n_vcpu)), i8),
-        }
         for lane in range(LANES):
-            host = self._hosts[lane]
-            host["rows"] = self.rows.ctypes.data + 4 * lane
-            host["lanes"] = self.lanes.ctypes.data + 4 * lane
-            host["locks"] = self.locks.ctypes.data + 4 * lane
-            host["draws"] = self.draws.ctypes.data + 4 * lane * n_draw
-            host["choices"] = self.choices.ctypes.data + 4 * lane * n_draw if choices else 0
-            for name, records in self._records.items():
-                host[name] = records.ctypes.data + lane * records.strides[0]
-            host["words"] = words.ctypes.data
+            host = memory["hosts"][lane]
+            for name in ("rows", "lanes", "locks"):
+                host[name] = memory[name].ctypes.data + 4 * lane
+            for name in ("draws", "pcpus", "lock_records", "waiters", "vcpus", "vms", "queues", "scratch"):
+                host[name] = memory[name][lane].ctypes.data
+            host["choices"] = memory["choices"][lane].ctypes.data if choices else 0
+            host["words"] = memory["words"].ctypes.data
             host["slots"] = state.SLOTS
             host["seed_low"] = seed & 0xFFFFFFFF
             host["seed_high"] = seed >> 32
             host["n_row"] = n_tile * TILE
-        self._words = words
         self.rows.reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, UNTIL] = NEVER
         self.lanes.reshape(-1, STRIDE)[DEADLINE] = -1
         self._items = np.zeros(ITEMS, state.ITEM)
@@ -275,13 +269,13 @@ class Block:
     def advance(self, n_steps: int) -> bool:
         """Advance by at most so many steps; false when everything is done. Releases the GIL."""
         advance(
-            self._hosts.ctypes.data,
+            self._memory["hosts"].ctypes.data,
             self.rows,
             self.locks,
             self.lanes,
-            self.draws,
-            self.choices,
-            self._todo,
+            self._memory["draws"].reshape(-1),
+            self._memory["choices"].reshape(-1),
+            self._memory["todo"],
             self._queue,
             self._items.ctypes.data,
             self._limits,

@@ -174,10 +174,12 @@ def lock_choice(vm_config, word):
 
 @device
 def draw_words(host, vcpu, address):
-    """Philox words of a vCPU's buffer of cycles: the first ones, then the second ones, to an address."""
-    n = np.uint64(
-        host.slots
-    )  # from memory: were it a constant, LLVM would unroll this loop and not vectorise it
+    """Philox words of a vCPU's buffer of cycles: the first ones, then the second ones, to an address.
+
+    The number of cycles is read from memory, here and below: LLVM would unroll a short loop of constant length before
+    it comes to vectorising it.
+    """
+    n = np.uint64(host.slots)
     # LLVM has to know that these have 32 bits: only then is a multiplication one vector instruction.
     start = np.uint64(vcpu.first_cycle) & _U32
     counter, key = np.uint64(vcpu.stream_counter) & _U32, np.uint64(vcpu.stream_key) & _U32
@@ -223,7 +225,7 @@ def _to_durations(distribution, address):
 def store_cycles(host, v, address):
     """Fill a vCPU's buffer from the variates at an address; mutates the vCPU's draws and its sums over the buffer.
 
-    Always the whole buffer: a loop of constant length is vectorised to its last iteration.
+    Always the whole buffer: so the loops have no rest that is too short for a vector.
     """
     vcpu = vcpu_at(host.vcpus, v)
     vm_config = vm_config_at(host.config_vms, vcpu.vm)
@@ -231,14 +233,16 @@ def store_cycles(host, v, address):
     _to_durations(vm_config.hold, address + 4 * SLOTS)
     scratch = int32_array(address, DRAWS_PER_VCPU)
     buffer = int32_array(host.draws + 4 * DRAWS_PER_VCPU * v, DRAWS_PER_VCPU)
+    n = np.uint64(host.slots)
     user, hold, zeros = np.int64(0), np.int64(0), np.int32(0)
-    for i in range(_SLOTS):
+    for i in range(n):
         buffer[_TWO * i] = scratch[i]
         buffer[_TWO * i + _ONE64] = scratch[i + _SLOTS]
-    for i in range(_SLOTS):
+    for i in range(n):
         user += scratch[i]
         hold += scratch[i + _SLOTS]
-        zeros += np.int32(scratch[i] == 0) + np.int32(scratch[i + _SLOTS] == 0)
+    for i in range(_TWO * n):
+        zeros = np.int32(zeros + np.int32(scratch[i] == 0))
     last_user, last_hold = scratch[SLOTS - 1], scratch[2 * SLOTS - 1]
     vcpu.buffer_user_ns = user - last_user
     vcpu.buffer_hold_ns = hold - last_hold

@@ -176,30 +176,26 @@ of a and b into the two arms, and then the loop is not vectorised any more.
 """
 
 
-def _define_bits_where(numba: Any, ir: Any) -> Any:
+def _define_where_set(numba: Any, ir: Any) -> Any:
     types = numba.types
-    vector = ir.VectorType(ir.IntType(32), 32)
+    vector = ir.VectorType(ir.IntType(32), 64)
 
-    def bits_where(typing_context: Any, values: Any, first: Any, bits: Any) -> Any:
+    def where_set(typing_context: Any, values: Any, first: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array, start, wanted = arguments
+            array, start = arguments
             data = context.make_array(signature.args[0])(context, builder, array).data
-            place = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
-            loaded = builder.load(place)
+            loaded = builder.load(builder.bitcast(builder.gep(data, [start]), vector.as_pointer()))
             loaded.align = 4
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), wanted, ir.IntType(32)(0))
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 32), [0] * 32)
-            all_lanes = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
-            hit = builder.icmp_signed("!=", builder.and_(loaded, all_lanes), ir.Constant(vector, [0] * 32))
-            return builder.zext(builder.bitcast(hit, ir.IntType(32)), ir.IntType(64))
+            hit = builder.icmp_signed("!=", loaded, ir.Constant(vector, [0] * 64))
+            return builder.bitcast(hit, ir.IntType(64))
 
-        return types.uint64(values, types.uint64, types.int32), generate
+        return types.uint64(values, types.uint64), generate
 
-    return bits_where
+    return where_set
 
 
-bits_where = Instruction(_define_bits_where)
-"""``bits_where(values, first, bits)``: which of 32 values of an int32 array have one of ``bits``, a bit for each.
+where_set = Instruction(_define_where_set)
+"""``where_set(values, first)``: which of 64 values of an int32 array are not 0, as the bits of a word.
 
 A vector comparison and one instruction to collect its outcome; Python has no expression for the latter.
 """

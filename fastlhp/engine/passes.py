@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine import state
-from fastlhp.engine.jit import bits_where, device, lowest_bit, select
+from fastlhp.engine.jit import device, lowest_bit, select, where_set
 from fastlhp.engine.state import (
     COUNT_UNIT,
     CYCLE_MASK,
@@ -34,6 +34,7 @@ from fastlhp.engine.state import (
     MODE_SHIFT,
     NEEDS_DRAWS,
     NEEDS_EVENT,
+    NEEDS_GRANT,
     NEEDS_QUEUE,
     NEEDS_STEP,
     NEVER,
@@ -283,13 +284,26 @@ def store_words(locks, lanes, n_tiles, zero):
 
 
 @device
-def list_lanes(lanes, needs, todo):
-    """Collect the lanes whose CODE has a bit of ``needs``; writes ``todo``, returns how many."""
-    n = _U(0)
-    for first in range(_U(0), LANES, _U(32)):
-        left = bits_where(lanes, CODE + first, needs)
+def list_lanes(lanes, todo):
+    """Sort the lanes with a CODE into the lists of ``todo``: draws, queue, grant, and what else there is to do.
+
+    Each list has room for all lanes; a lane may be in several. Returns how many are in each. One loop for all
+    lists, without branches but its own: a branch that is often mispredicted costs as much as a pass over ten lanes.
+    """
+    n_draws, n_queue, n_grant, n_other = _U(0), LANES, _U(2) * LANES, _U(3) * LANES
+    for first in range(_U(0), LANES, _U(64)):
+        left = where_set(lanes, CODE + first)
         while left != _U(0):
-            todo[n] = _I(first + lowest_bit(left))
-            n += _U(1)
+            l = first + lowest_bit(left)
             left &= left - _U(1)
-    return n
+            code = lanes[CODE + l]
+            lane = _I(l)
+            todo[n_draws] = lane
+            todo[n_queue] = lane
+            todo[n_grant] = lane
+            todo[n_other] = lane
+            n_draws += _U(code & _I(NEEDS_DRAWS) != _ZERO)
+            n_queue += _U(code & _I(NEEDS_QUEUE) != _ZERO)
+            n_grant += _U(code & _I(NEEDS_GRANT) != _ZERO)
+            n_other += _U(code & _I(NEEDS_STEP | NEEDS_EVENT) != _ZERO)
+    return n_draws, n_queue - LANES, n_grant - _U(2) * LANES, n_other - _U(3) * LANES
