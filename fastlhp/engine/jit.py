@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastlhp.cache import cache_folder
 from fastlhp.engine.linking import flat
 
 PACKAGE = Path(__file__).resolve().parent.parent
+OLD_S = 30 * 24 * 3600
 
 #: No ``fastmath``: with it the last bit of a result would depend on the CPU.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -257,11 +261,11 @@ def kernel(function: Callable[..., Any]) -> Kernel:
     return Kernel(function)
 
 
-def sources_hash(extra: Iterable[Path] = ()) -> str:
-    """Hash of every source file that can end up in a kernel (and of ``extra`` ones)."""
+def sources_hash() -> str:
+    """Hash of every source file that can end up in a kernel."""
     digest = hashlib.sha256()
     files = sorted(path for part in ("engine", "policies") for path in (PACKAGE / part).rglob("*.py"))
-    for path in [*files, *extra]:
+    for path in [*files, PACKAGE / "results" / "counters.py"]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -270,36 +274,34 @@ def sources_hash(extra: Iterable[Path] = ()) -> str:
 def cache_directory() -> Path | None:
     """First writable place for compiled kernels; None if there is none (then each process compiles).
 
-    Tried in order: ``$FASTLHP_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache directory, the directory
-    for temporary files.
+    Tried in order: `cache_folder`, ``$NUMBA_CACHE_DIR``, the folder for temporary files.
     """
-    places: list[Path] = []
-    for variable in ("FASTLHP_CACHE_DIR", "NUMBA_CACHE_DIR"):
-        if os.environ.get(variable):
-            places.append(Path(os.environ[variable]))
-    places.append(user_cache_directory())
+    places = [cache_folder()]
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        places.append(Path(os.environ["NUMBA_CACHE_DIR"]))
     places.append(Path(tempfile.gettempdir()) / f"fastlhp-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
     name = f"kernels-{sources_hash()}"
     for place in places:
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             if hasattr(os, "getuid") and place.stat().st_uid not in (os.getuid(), 0):
-                continue  # cached kernels are code: none from another user's directory
+                continue  # cached kernels are code: none from another user's folder
+            is_new = not (place / name).exists()
             (place / name).mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=place / name):
+                if is_new:
+                    _remove_old_kernels(place)
                 return place / name
         except OSError:
             continue
     return None
 
 
-def user_cache_directory() -> Path:
-    """The user's cache directory for this package."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(root) if root else Path.home() / ".cache") / "fastlhp"
-    except RuntimeError:  # no home directory at all
-        return Path(tempfile.gettempdir()) / "fastlhp"
+def _remove_old_kernels(place: Path) -> None:
+    """Delete the kernels of other versions of the sources that are older than a month."""
+    for folder in place.glob("kernels-*"):
+        if time.time() - folder.stat().st_mtime > OLD_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 _taught = False

@@ -11,10 +11,11 @@ from fastlhp.model.distributions import Distribution, Duration
 from fastlhp.model.units import FREQUENCY_HELP, Clock, UnitError, parse_duration, parse_frequency
 from fastlhp.model.validation import Accepts, Context, Form, refused, written
 
-__all__ = ["MAX_PCPUS", "MAX_VCPUS", "HostForm", "HostSpec", "clock_of"]
+__all__ = ["MAX_LOCKS", "MAX_PCPUS", "MAX_VCPUS", "HostForm", "HostSpec", "clock_of"]
 
 MAX_PCPUS = 1024
 MAX_VCPUS = 4096
+MAX_LOCKS = 4096
 PAUSE_DEFAULT = "140cycles"
 _PAUSE_HELP = 'a duration with a unit (ns, us, ms, s or cycles) above 0 and at most 1ms, such as "140cycles"'
 

@@ -19,7 +19,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 from fastlhp.errors import Problem
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.distributions import Distribution
-from fastlhp.model.host import MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
+from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
 from fastlhp.model.policy import PolicyParameters, parameters_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.sweep import MAX_CONFIGURATIONS, Axis, axes_from, format_keys, substituted
@@ -364,8 +364,14 @@ class Plan:
         if part.keys == ("host",):
             return number("pcpus", 1, MAX_PCPUS)
         if part.keys[0] == "vm":
-            lock = kind("lock", table.get("lock"))
-            return number("vcpus", 1, MAX_VM_VCPUS), number("count", 0, MAX_VM_COUNT, 1), lock
+            lock = table.get("lock")
+            n_lock = lock.get("count", 1) if isinstance(lock, dict) else 1
+            return (
+                number("vcpus", 1, MAX_VM_VCPUS),
+                number("count", 0, MAX_VM_COUNT, 1),
+                kind("lock", lock),
+                n_lock if type(n_lock) is int else None,
+            )
         return kind(str(part.keys[-1]), table)
 
     # What only shows when parts are put together
@@ -441,25 +447,33 @@ class Plan:
                 self._note(f"vm.{index}.vcpus", Mistake((), vcpus, accepted), count)
 
     def _check_totals(self, groups: int) -> None:
-        """Check the number of vCPUs of each configuration."""
+        """Check the numbers of vCPUs and locks of each configuration."""
+        vcpus, known = self._total(groups, 0)
+        locks, locks_known = self._total(groups, 3)
+        for what, total, wrong, accepted in (
+            ("vCPUs", vcpus, known & (vcpus > MAX_VCPUS), f"at most {MAX_VCPUS} vCPUs of all VMs together"),
+            ("vCPUs", vcpus, known & (vcpus == 0), "at least one VM (the counts of all groups are 0)"),
+            ("locks", locks, locks_known & (locks > MAX_LOCKS), f"at most {MAX_LOCKS} locks of all VMs together"),
+        ):
+            if groups and wrong.any():
+                found = f"{int(total[wrong].max())} {what}"
+                share = self.n_configurations // total.size
+                self._note("vm", Mistake((), Written(found), accepted), int(wrong.sum()) * share)
+
+    def _total(self, groups: int, fact: int) -> tuple[Any, Any]:
+        """Return the sum over all VMs of a number among the facts of their groups, and where it is known."""
         total: Any = np.zeros((), dtype=np.int64)
         known: Any = np.ones((), dtype=bool)
         for index in range(groups):
             part = self.parts[index]
             sizes = [
-                -1 if facts is None or None in facts[:2] else facts[0] * facts[1] for facts in part.facts
+                -1 if facts is None or None in (facts[fact], facts[1]) else facts[fact] * facts[1]
+                for facts in part.facts
             ]
             array = self._spread(part, sizes)
             known = known & (array >= 0)
             total = total + array
-        share = self.n_configurations // total.size
-        for wrong, accepted in (
-            (known & (total > MAX_VCPUS), f"at most {MAX_VCPUS} vCPUs of all VMs together"),
-            (known & (total == 0), "at least one VM (the counts of all groups are 0)"),
-        ):
-            if groups and wrong.any():
-                found = f"{int(total[wrong].max())} vCPUs"
-                self._note("vm", Mistake((), Written(found), accepted), int(wrong.sum()) * share)
+        return total, known
 
     # Using a plan without problems
 
@@ -542,11 +556,11 @@ class Plan:
 
 
 def _facts(variant: Any) -> Any:
-    """Return what other parts must fit to: pCPUs; vCPUs, count and lock of VMs; the kind of a policy."""
+    """Return what other parts must fit to: pCPUs; vCPUs, count, lock and its number of VMs; the kind of a policy."""
     if isinstance(variant, HostSpec):
         return variant.pcpus
     if isinstance(variant, VmGroup):
-        return variant.model.vcpus, variant.count, variant.model.lock.kind
+        return variant.model.vcpus, variant.count, variant.model.lock.kind, variant.model.lock.count
     return variant.kind if isinstance(variant, PolicyParameters) else None
 
 

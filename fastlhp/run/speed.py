@@ -8,17 +8,17 @@ import contextlib
 import json
 import math
 import os
-import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fastlhp.cache import cache_folder
 
 if TYPE_CHECKING:
     from fastlhp.model.configuration import Configuration
     from fastlhp.model.study import Study
 
-__all__ = ["Speed", "cache_folder", "estimate_events", "read_speed", "write_speed"]
+__all__ = ["Speed", "estimate_events", "read_speed", "write_speed"]
 
 _SAMPLED = 20_000
 
@@ -37,23 +37,6 @@ class Speed:
 
     events_per_second: float
     threads: int
-
-
-def cache_folder() -> Path:
-    """Return the folder of fastlhp's caches; it need not exist.
-
-    ``FASTLHP_CACHE_DIR`` if set, else ``fastlhp`` in the user's cache folder of the platform.
-    """
-    own = os.environ.get("FASTLHP_CACHE_DIR")
-    if own:
-        return Path(own)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME")
-    return Path(os.path.expanduser(base or "~/.cache")) / "fastlhp"
 
 
 def read_speed() -> Speed | None:

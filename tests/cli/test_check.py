@@ -7,11 +7,12 @@ import types
 import pytest
 from click.testing import CliRunner
 
+from fastlhp.cache import cache_folder
 from fastlhp.cli.main import main
 from fastlhp.data_files import data_path
 from fastlhp.errors import FastlhpError
 from fastlhp.model.study import load
-from fastlhp.run.speed import Speed, cache_folder, estimate_events, read_speed, write_speed
+from fastlhp.run.speed import Speed, estimate_events, read_speed, write_speed
 
 EXAMPLE = str(data_path("example_study.toml"))
 

@@ -160,6 +160,7 @@ BAD = [
     ({"policy.preset": ["nix"]}, 'sweep."policy.preset"[0]', '"nix"', '"baseline"'),
     ({"vm.0.weight": [float("nan")]}, 'sweep."vm.0.weight"[0]', "nan", "a finite number"),
     ({"vm.0.count": [1, 1025]}, "vm", "4100 vCPUs", "at most 4096"),
+    ({"vm.0.count": [1, 65], "vm.0.lock.count": [64]}, "vm", "4160 locks", "at most 4096"),
 ]
 
 
