@@ -16,6 +16,11 @@ from fastlhp.model.policy import PolicyParameters
 from fastlhp.policies import kinds
 
 
+def has_choice(spec: VmSpec) -> bool:
+    """Whether the cycles of a VM differ by more than their user and hold times."""
+    return spec.lock.count > 1 or not spec.kernel.is_zero or spec.halt_probability > 0
+
+
 class Encoded:
     """The records of one configuration. Their addresses stay valid as long as this object lives.
 
@@ -101,7 +106,7 @@ class Encoded:
         vm["handover_grows"] = policy.HANDOVER_GROWS
         vm["has_halt"] = spec.halt_probability > 0
         vm["halt_below"] = round(spec.halt_probability * 2**32)
-        vm["has_choice"] = vm["has_kernel"] or vm["has_halt"] or n_lock > 1
+        vm["has_choice"] = has_choice(spec)
         weights = np.array(spec.lock.weights or (1.0,) * n_lock)
         bounds = np.round(2.0**32 * np.cumsum(weights) / weights.sum()).astype(np.int64)
         bounds[-1] = 2**32

@@ -20,7 +20,7 @@ from fastlhp.engine.block import (
     error_message,
     make_items,
 )
-from fastlhp.engine.encode import Encoded
+from fastlhp.engine.encode import Encoded, has_choice
 from fastlhp.engine.state import LANES, TILE
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study
@@ -48,11 +48,7 @@ def shape_of(configuration: Configuration) -> Shape:
     """Shape of a configuration; numbers of pCPUs are rounded up so that neighbours share a block."""
     n_tile = -(-configuration.host.pcpus // TILE)
     n_tile = n_tile if n_tile <= 2 else 1 << (n_tile - 1).bit_length()
-    vms = configuration.vms
-    return Shape(
-        n_tile,
-        any(vm.lock.count > 1 or not vm.kernel.is_zero or vm.halt_probability > 0 for vm in vms),
-    )
+    return Shape(n_tile, any(has_choice(vm) for vm in configuration.vms))
 
 
 @dataclass
