@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ import numpy as np
 
 from fastlhp.cache import cache_folder
 from fastlhp.engine.linking import flat
+from fastlhp.policies import own_files
+
+_compiled: weakref.WeakSet[DeviceFunction | Kernel] = weakref.WeakSet()
+
+
+def forget_compiled() -> None:
+    """Compile everything anew when it is next called: there is another policy."""
+    for function in list(_compiled):
+        function.forget()
+
 
 PACKAGE = Path(__file__).resolve().parent.parent
 OLD_S = 30 * 24 * 3600
@@ -40,6 +51,11 @@ class DeviceFunction:
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self._dispatcher: Any = None
+        _compiled.add(self)
+
+    def forget(self) -> None:
+        """Compile anew at the next call."""
+        self._dispatcher = None
 
     def dispatcher(self) -> Any:
         """The Numba dispatcher, made at the first call."""
@@ -229,6 +245,11 @@ class Kernel:
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self._dispatcher: Any = None
+        _compiled.add(self)
+
+    def forget(self) -> None:
+        """Compile anew at the next call."""
+        self._dispatcher = None
 
     def dispatcher(self) -> Any:
         """The Numba dispatcher with its cache attached."""
@@ -265,7 +286,7 @@ def sources_hash() -> str:
     """Hash of every source file that can end up in a kernel."""
     digest = hashlib.sha256()
     files = sorted(path for part in ("engine", "policies") for path in (PACKAGE / part).rglob("*.py"))
-    for path in [*files, PACKAGE / "results" / "counters.py"]:
+    for path in [*files, PACKAGE / "results" / "counters.py", *own_files()]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -6,6 +6,7 @@ and their bounds are all that reading, checking, labelling and printing it need.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
@@ -22,6 +23,7 @@ from fastlhp.model.validation import (
     one_of,
     refused,
 )
+from fastlhp.policies import own_policy
 
 __all__ = [
     "GuardParameters",
@@ -186,6 +188,16 @@ def parameters_from(
     if not isinstance(raw, Mapping):
         raise Mistakes([Mistake((), raw, f'a table {{ kind = "...", parameters }}; kind is {one_of(kinds)}')])
     kind = raw.get("kind", NOTHING)
-    if not isinstance(kind, str) or kind not in kinds:
-        raise Mistakes([Mistake(("kind",), kind, f"a {family}: {one_of(kinds, kind)}")])
-    return checked(kinds[kind], {key: value for key, value in raw.items() if key != "kind"}, context)
+    if isinstance(kind, str) and kind.endswith(".py"):
+        folder = context.folder if context is not None else None
+        try:
+            cls = own_policy(family, (folder or Path()) / kind)
+        except ValueError as error:
+            accepted = f"a Python file that defines a {family}: {error}"
+            raise Mistakes([Mistake(("kind",), kind, accepted)]) from None
+    elif isinstance(kind, str) and kind in kinds:
+        cls = kinds[kind]
+    else:
+        accepted = f"a {family}: {one_of(kinds, kind)}, or a Python file of your own"
+        raise Mistakes([Mistake(("kind",), kind, accepted)])
+    return checked(cls, {key: value for key, value in raw.items() if key != "kind"}, context)
