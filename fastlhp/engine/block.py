@@ -122,7 +122,8 @@ def _serve(hosts, lanes, todo, queue, items):
 def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
-    Mutates everything but ``limits``: see `Block`.
+    Mutates everything but ``limits``: tiles of rows, tiles of lock words, draws a lane, lanes in use, whether there
+    are choices, whether scalar code does everything, and a 0 that LLVM cannot know (see `passes`).
     """
     n_tiles, n_lock_tiles = np.uint64(limits[0]), np.uint64(limits[1])
     stride, in_use = np.uint64(limits[2]), limits[3]

@@ -17,7 +17,7 @@ import numpy as np
 from fastlhp.engine.jit import ArrayView, RecordView
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
-LANES = 64
+LANES = 64  # a multiple of 64; the state of this many lanes stays in the second-level cache
 STRIDE = LANES + 8
 """int32 from a row (or lane value, or lock word) to the next: a little more than there are lanes, so that the rows
 of a lane do not all fall into the same few sets of the cache."""
