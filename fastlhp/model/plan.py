@@ -419,6 +419,7 @@ class Plan:
         ):
             for mistake in parameters.host_mistakes(pcpus):
                 self._note(format_keys(("policy", "scheduler", *mistake.keys)), mistake, count)
+        response = self.parts["response"]
         families: list[tuple[str, str, Part, list[Any]]] = [
             (family, f"policy.{family}.kind", self.parts[family], self.parts[family].facts)
             for family in ("guard", "response")
@@ -427,15 +428,29 @@ class Plan:
             part = self.parts[index]
             locks = [facts and facts[2] for facts in part.facts]
             families.append(("lock", f"vm.{index}.lock.kind", part, locks))
+            self._check_pairs("response", response, "lock", f"vm.{index}.lock.kind", part, locks)
+            self._check_lock(index, part)
             self._check_width(index, [facts and facts[0] for facts in part.facts])
         for family, path, part, others in families:
-            for (scheduler_kind, kind), count in self._combinations(
-                (scheduler, scheduler.facts), (part, others)
-            ):
-                for conflict in conflicts(scheduler_kind, {family: kind}):
-                    accepted = f"not this {family} with the scheduler {scheduler_kind}: {conflict.reason}"
-                    self._note(path, Mistake((), kind, accepted), count)
+            self._check_pairs("scheduler", scheduler, family, path, part, others)
         self._check_totals(groups)
+
+    def _check_pairs(
+        self, refusing: str, refusing_part: Part, family: str, path: str, part: Part, facts: list[Any]
+    ) -> None:
+        """Check that policies of two families go together."""
+        for (other, kind), count in self._combinations((refusing_part, refusing_part.facts), (part, facts)):
+            for conflict in conflicts({refusing: other, family: kind}):
+                accepted = f"not this {family} with the {refusing} {other}: {conflict.reason}"
+                self._note(path, Mistake((), kind, accepted), count)
+
+    def _check_lock(self, index: int, part: Part) -> None:
+        """Check that a group's lock can work with the scheduler's parameters."""
+        scheduler = self.parts["scheduler"]
+        locks = [group and group.model.lock for group in part.variants]
+        for (lock, parameters), count in self._combinations((part, locks), (scheduler, scheduler.variants)):
+            for mistake in lock.scheduler_mistakes(parameters):
+                self._note(format_keys(("vm", index, "lock", *mistake.keys)), mistake, count)
 
     def _check_width(self, index: int, widths: Sequence[int | None]) -> None:
         """Check that the VMs of a group fit into a slot of `gang`."""

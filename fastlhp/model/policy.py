@@ -134,6 +134,10 @@ class LockParameters(PolicyParameters):
         WithJsonSchema({"type": "array", "items": {"type": "number"}}),
     ] = None
 
+    def scheduler_mistakes(self, scheduler: SchedulerParameters) -> Iterator[Mistake]:
+        """Yield what does not fit the scheduler; paths are relative to the lock's table."""
+        yield from ()
+
 
 def _phase(value: object) -> str | tuple[float, ...]:
     if value in ("random", "aligned") and isinstance(value, str):
