@@ -18,6 +18,7 @@ import numpy as np
 
 CYCLE, CHOICE, HALT, SLICE, PHASE, ORDER, PLACEMENT, THRESHOLD = range(8)
 EXTENSION, WAKEUP, GRANT, KICK, TARGET, HANDOVER, SWITCH_TIME, EXIT_TIME = range(8, 16)
+PATIENCE, CHECK = range(16, 18)
 HOST = 0xFFFFFFFF
 MASK = 0xFFFFFFFF
 LONGEST = np.float32(2**30)
@@ -226,13 +227,32 @@ class Lock:
 
     def __init__(self, kind: str, vm: Vm, index: int) -> None:
         self.kind = kind
-        self.fifo = kind in ("ticket", "queue")
+        self.fifo = kind in ("ticket", "queue", "preemptable_ticket", "pv_ticket", "informed")
+        self.has_line = kind in ("pv_queue", "hybrid_queue")
         self.vm = vm
         self.index = index
         self.owner: Vcpu | None = None  # holds it, or was granted it
-        self.queue: list[Vcpu] = []  # of a FIFO lock: who waits and was not granted it
+        self.queue: list[Vcpu] = []  # of a FIFO lock: who waits and was not granted it; or the line
         self.next_ticket = 0
         self.serving = 0
+        self.out_of_order = False  # its holder passed the one being served
+
+    @property
+    def head(self) -> Vcpu | None:
+        return self.queue[0] if self.queue else None
+
+    def is_open(self) -> bool:
+        """Whether an attempt would take it."""
+        if self.owner is not None:
+            return False
+        if self.head is None:
+            return True
+        return self.head.asleep if self.kind == "pv_queue" else not self.head.pending
+
+    def can_be_passed(self) -> bool:
+        """Whether it is granted to an owner that is off CPU and not yet holding."""
+        owner = self.owner
+        return owner is not None and owner.phase == WAITING and owner.state != RUNNING
 
 
 class Vm:
@@ -267,6 +287,12 @@ class Vcpu:
         self.suffered = False  # this acquisition had an LHP event
         self.off_since: int | None = None  # since its LHP event
         self.threshold_at: int | None = None
+        self.patience: int | None = None  # what is left of it
+        self.check: int | None = None  # what is left until the next one
+        self.timeout = 0
+        self.gave_way = False
+        self.asleep = False
+        self.pending = False
         # The hypervisor.
         self.state = READY
         self.home = 0  # pCPU whose queue it belongs to, or its column
@@ -482,8 +508,10 @@ class Host:
                     self.end_exit(p.vcpu)
                 elif kind == 1:
                     self.end_slice(p)
-                else:
+                elif kind == 2:
                     self.threshold(p.vcpu)
+                else:
+                    self.end_patience(p.vcpu)
             else:
                 self.wake(self.vcpus[index])
         return self.outcome()
@@ -504,8 +532,12 @@ class Host:
                 candidates.append((self.now + v.residual, 2, p.index, 0))
             elif v.granted:
                 candidates.append((self.now + v.handover, 2, p.index, 0))
-            elif v.threshold_at is not None:
-                candidates.append((max(self.now, v.threshold_at), 4, p.index, 2))
+            else:
+                if v.threshold_at is not None:
+                    candidates.append((max(self.now, v.threshold_at), 4, p.index, 2))
+                times = [left for left in (v.patience, v.check) if left is not None]
+                if times and (v.lock.kind != "preemptable_ticket" or times[0] > 0 or v.lock.can_be_passed()):
+                    candidates.append((self.now + max(0, min(times)), 4, p.index, 3))
             if self.gang:
                 if p.due:
                     candidates.append((self.now, 4, p.index, 1))
@@ -540,6 +572,9 @@ class Host:
                     v.residual -= dt
                 elif v.granted:
                     v.handover -= dt
+                else:
+                    v.patience = None if v.patience is None else v.patience - dt
+                    v.check = None if v.check is None else v.check - dt
         if not self.measuring:
             return
         anybody_queued = any([v.state == READY for v in self.vcpus])
@@ -576,8 +611,10 @@ class Host:
                 assert v.phase == WAITING
                 counters["spin_ns"] += dt
                 owner = v.lock.owner
-                assert owner is not None, "a running waiter beside a free lock"
-                if owner.state != RUNNING:
+                if owner is None:
+                    assert v.lock.has_line and v.lock.queue, "a running waiter beside a free lock"
+                    counters["spin_lwp_ns"] += dt
+                elif owner.state != RUNNING:
                     counters["spin_lhp_ns" if owner.phase == HOLDING else "spin_lwp_ns"] += dt
 
     def outcome(self) -> Outcome:
@@ -651,33 +688,58 @@ class Host:
         lock = self.pick_lock(v)
         v.lock = lock
         v.attempted_at = self.now
+        v.contended = False
+        v.patience = v.check = None
+        if lock.kind == "informed" and self.is_late(v):
+            self.start_waiting(v)
+            v.gave_way = True
+            self.begin_exit(v, ["give way"])
+        else:
+            self.try_for(v)
+
+    def try_for(self, v: Vcpu) -> None:
+        """Take the lock, or wait for it."""
+        lock = v.lock
         v.ticket = lock.next_ticket
         lock.next_ticket += 1
-        if lock.owner is None and not lock.queue:
+        if lock.is_open():
             lock.owner = v
-            v.contended = False
+            if lock.kind == "preemptable_ticket":
+                lock.serving = v.ticket
             self.start_holding(v)
             return
+        self.start_waiting(v)
+        if lock.fifo:
+            lock.queue.append(v)
+        elif lock.has_line:
+            self.look_at_line(v)
+        if lock.kind == "pv_ticket":
+            v.patience = self.draw(lock.vm.spec.lock.spin_threshold, PATIENCE, v)
+        elif lock.kind == "preemptable_ticket":
+            v.timeout = self.draw(lock.vm.spec.lock.timeout, PATIENCE, v)
+            v.patience = v.timeout * (v.ticket - lock.serving)
+        self.start_spinning(v)
+
+    def start_waiting(self, v: Vcpu) -> None:
         v.phase = WAITING
         v.contended = True
         v.granted = False
         v.handover = None
-        if lock.fifo:
-            lock.queue.append(v)
-        self.note(v, f"waits for lock {lock.index}")
-        self.start_spinning(v)
+        self.note(v, f"waits for lock {v.lock.index}")
 
     def start_holding(self, v: Vcpu) -> None:
         lock = v.lock
         assert lock.owner is v
         assert not any(w.phase == HOLDING and w.lock is lock for w in self.vcpus)
-        if lock.fifo:
+        assert v not in lock.queue
+        if lock.fifo and lock.kind != "preemptable_ticket":
             assert v.ticket == lock.serving
             lock.serving += 1
         v.phase = HOLDING
         v.granted = False
         v.handover = None
         v.threshold_at = None
+        v.gave_way = v.asleep = v.pending = False
         v.suffered = False
         v.length = v.residual = self.draws.duration(v.vm.spec.hold, self.words(CYCLE, v)[1])
         self.note(v, f"holds lock {lock.index}")
@@ -718,20 +780,111 @@ class Host:
     def hand_on(self, lock: Lock, releaser: Vcpu) -> bool:
         """Grant a released lock, or leave it free; say whether the releaser has to kick somebody."""
         m, g = lock.vm.index, lock.index
+        if lock.has_line:
+            return self.leave_to_line(lock, releaser)
+        if lock.kind == "preemptable_ticket" and not lock.out_of_order:
+            lock.serving = lock.queue[0].ticket if lock.queue else lock.next_ticket
+            for w in lock.queue:
+                w.patience = w.timeout * (w.ticket - lock.serving)
+        lock.out_of_order = False
         if lock.fifo:
             return self.grant(lock, lock.queue.pop(0), releaser) if lock.queue else False
         running = [p.vcpu for p in self.pcpus if p.vcpu is not None and self.spins_on(p.vcpu, lock)]
         if running:
             return self.grant(lock, running[self.draws.next_choice(len(running), GRANT, m, g)], releaser)
-        blocked = [
-            w
-            for w in self.vcpus
-            if w.state == HALTED and w.phase == WAITING and w.lock is lock and w.wake_at is None
-        ]
+        blocked = [w for w in self.vcpus if w.lock is lock and self.is_blocked(w)]
         if blocked:
             self.kick(blocked[self.draws.next_choice(len(blocked), KICK, m, g)], releaser)
             return True
         return False
+
+    def is_blocked(self, v: Vcpu) -> bool:
+        """Whether a waiter has blocked and was not kicked yet."""
+        return v.state == HALTED and v.phase == WAITING and v.wake_at is None
+
+    def leave_to_line(self, lock: Lock, releaser: Vcpu) -> bool:
+        """Release a lock with a line; say whether the head has to be kicked."""
+        head = lock.head
+        if head is None:
+            return False
+        if head.state == RUNNING:
+            lock.queue.pop(0)
+            self.grant(lock, head, releaser)
+            self.look_for_head(lock)
+            return False
+        trying = self.trying_on(lock)
+        if trying and not head.pending:
+            chosen = self.draws.next_choice(len(trying), GRANT, lock.vm.index, lock.index)
+            self.grant(lock, trying[chosen], releaser)
+        if self.is_blocked(head):
+            self.kick(head, releaser)
+            return True
+        return False
+
+    def trying_on(self, lock: Lock) -> list[Vcpu]:
+        """Who spins beside the line, in pCPU order."""
+        running = [p.vcpu for p in self.pcpus if p.vcpu is not None]
+        return [w for w in running if self.spins_on(w, lock) and not w.granted and w not in lock.queue]
+
+    def look_at_line(self, v: Vcpu) -> None:
+        """Let a running waiter join the line, or try on."""
+        lock = v.lock
+        if lock.kind == "hybrid_queue" and lock.head is not None and not lock.head.pending:
+            return
+        self.note(v, "joins the line")
+        lock.queue.append(v)
+        if lock.head is not v:
+            v.patience = self.draw(lock.vm.spec.lock.spin_threshold, PATIENCE, v)
+            v.check = self.draw(lock.vm.spec.lock.check, CHECK, v)
+        self.look_for_head(lock)
+
+    def look_for_head(self, lock: Lock) -> None:
+        """A running head becomes pending, with a new threshold; then nobody tries on any more."""
+        head = lock.head
+        if head is None or head.pending or head.state != RUNNING:
+            return
+        head.pending = True
+        head.patience = self.draw(lock.vm.spec.lock.spin_threshold, PATIENCE, head)
+        head.check = None
+        for w in self.trying_on(lock):
+            self.look_at_line(w)
+
+    def end_patience(self, v: Vcpu) -> None:
+        """What the lock kind has a waiter do after a time of its own spinning."""
+        lock = v.lock
+        if lock.kind == "informed":
+            self.begin_exit(v, ["give way"])
+        elif lock.kind == "pv_ticket":
+            self.begin_exit(v, ["halt"])
+        elif lock.kind == "preemptable_ticket":
+            if lock.can_be_passed():
+                self.pass_owner(lock)
+        elif v.patience == 0:
+            self.begin_exit(v, ["halt"])
+        else:
+            before = lock.queue[lock.queue.index(v) - 1]
+            if before.state == RUNNING:
+                v.check = self.draw(lock.vm.spec.lock.check, CHECK, v)
+            else:
+                self.begin_exit(v, ["halt"])
+
+    def pass_owner(self, lock: Lock) -> None:
+        """The first waiter that runs and has no patience left takes the lock out of order."""
+        passing = next(w for w in lock.queue if w.state == RUNNING and w.patience is not None and w.patience <= 0)
+        owner = lock.owner
+        owner.granted = False
+        owner.handover = None
+        owner.patience = None
+        lock.queue.remove(passing)
+        lock.queue.insert(0, owner)
+        lock.owner = passing
+        lock.out_of_order = True
+        self.note(passing, f"passes vCPU {owner.number}")
+        self.start_holding(passing)
+
+    def is_late(self, v: Vcpu) -> bool:
+        """Whether less than the reserve is left of the slice."""
+        return v.slice_end - self.now < self.draw(v.vm.spec.lock.reserve, PATIENCE, v)
 
     def spins_on(self, v: Vcpu, lock: Lock) -> bool:
         return v.state == RUNNING and v.phase == WAITING and v.lock is lock
@@ -745,7 +898,7 @@ class Host:
         handover = lock.vm.spec.handover
         if not (handover.kind == "constant" and handover.value_ns == 0):
             v.handover = self.draw(handover, HANDOVER, v)
-            if lock.kind != "queue":
+            if lock.kind not in ("queue", "pv_queue", "hybrid_queue"):
                 k = 1 + sum(self.spins_on(w, lock) for w in self.vcpus if w is not v)
                 v.handover = v.handover * (1 + k) // 2
         if v.state == RUNNING:
@@ -753,7 +906,7 @@ class Host:
                 self.start_holding(v)
             return False
         self.count(v, "lwp_grants")
-        if v.state == HALTED:
+        if self.is_blocked(v):
             self.kick(v, releaser)
             return True
         return False
@@ -761,7 +914,9 @@ class Host:
     def kick(self, v: Vcpu, releaser: Vcpu) -> None:
         self.count(releaser, "kicks")
         self.note(v, "is kicked")
-        v.wake_at = self.now + self.draw(self.response.wakeup, WAKEUP, v)
+        lock = v.vm.spec.lock
+        wakeup = lock.wakeup if hasattr(lock, "wakeup") else self.response.wakeup
+        v.wake_at = self.now + self.draw(wakeup, WAKEUP, v)
 
     def start_spinning(self, v: Vcpu) -> None:
         """Begin to spin, with a new threshold if there is a response."""
@@ -777,11 +932,39 @@ class Host:
         if v.granted:
             if v.handover is None:
                 self.start_holding(v)
-        elif not v.lock.fifo and v.lock.owner is None:
+        elif v.gave_way:
+            if self.is_late(v):
+                v.patience = 0
+            else:
+                v.gave_way = False
+                v.patience = None
+                self.try_for(v)
+        elif v.lock.kind == "test_and_set" and v.lock.owner is None:
             v.lock.owner = v
             self.start_holding(v)
+        elif v.lock.has_line:
+            self.go_on_in_line(v)
         else:
             self.start_spinning(v)
+
+    def go_on_in_line(self, v: Vcpu) -> None:
+        """A waiter of a lock with a line starts to run."""
+        lock = v.lock
+        v.asleep = False
+        if v not in lock.queue:
+            if lock.is_open():
+                lock.owner = v
+                self.start_holding(v)
+                return
+            self.look_at_line(v)
+        elif v is lock.head and lock.owner is None:
+            lock.queue.pop(0)
+            lock.owner = v
+            self.start_holding(v)
+            self.look_for_head(lock)
+            return
+        self.look_for_head(lock)
+        self.start_spinning(v)
 
     # The hypervisor, section 4.
 
@@ -931,6 +1114,8 @@ class Host:
             self.count(v, "yields")
         elif reason == "guard":
             self.count(v, "guard_yields")
+        elif reason == "give way":
+            self.count(v, "informed_yields")
         elif reason == "hlt":
             self.count(v, "guest_halts")
         if reason != "kick" and v.extension_end is not None:
@@ -962,13 +1147,31 @@ class Host:
             self.to_tail(v)
             self.pick(p)
         elif reason == "halt":
-            if v.granted or (not v.lock.fifo and v.lock.owner is None):
+            free = v.lock.owner is None and (v.lock.kind == "test_and_set" or v is v.lock.head)
+            if v.granted or free:
                 self.keep(v)
             else:
                 self.count(v, "halts")
+                v.asleep, v.pending = True, False
                 self.block(v)
+        elif reason == "give way":
+            self.end_giving_way(v)
         else:
             self.end_spin_yield(v)
+
+    def end_giving_way(self, v: Vcpu) -> None:
+        """End of the exit of a vCPU that is late in its slice."""
+        p = self.pcpu_of(v)
+        if self.queue_of(p):
+            self.leave(v)
+            self.to_tail(v)
+            self.pick(p)
+            return
+        self.new_slice(v)
+        v.state = RUNNING
+        v.gave_way = False
+        v.patience = None
+        self.try_for(v)
 
     def keep(self, v: Vcpu) -> None:
         """Go on after an exit on the same pCPU; an ended slice is the next event's business."""
@@ -1027,16 +1230,22 @@ class Host:
         anywhere = self.scheduler.kind == "global" or self.response.migrate
         siblings = [s for s in v.vm.vcpus if s.state == READY and (anywhere or s.home == p.index)]
         if self.response.target == "holder":
-            siblings = [s for s in siblings if s is v.lock.owner]
+            siblings = [s for s in siblings if s.lock is v.lock and self.owns(s)]
         elif self.response.target == "waiter":
-            siblings = [s for s in siblings if s.phase == WAITING and not s.granted]
+            siblings = [s for s in siblings if s.phase == WAITING and not self.owns(s)]
         if not siblings:
             return None
         return siblings[self.draws.next_choice(len(siblings), TARGET, v.vm.index, v.index)]
 
+    def owns(self, v: Vcpu) -> bool:
+        """Whether a vCPU holds a lock, was granted it, or has it left to itself as the head of the line."""
+        if v.phase == WAITING and v.lock.has_line and v.lock.owner is None:
+            return v is v.lock.head
+        return v.lock is not None and v.lock.owner is v
+
     def boost(self, target: Vcpu, v: Vcpu, p: Pcpu) -> None:
         """Run the target instead of the yielder."""
-        if target.phase == HOLDING or (target.phase == WAITING and target.granted):
+        if self.owns(target):
             self.count(v, "directed_yields_holder")
         elif target.phase == WAITING:
             self.count(v, "directed_yields_waiter")

@@ -16,14 +16,14 @@ def vm(
     vcpus: int = 1,
     user: int = 100_000,
     hold: int = 10,
-    lock: str = "ticket",
+    lock: str | dict[str, str] = "ticket",
     **others: Any,
 ) -> dict[str, Any]:
     """Describe a VM with constant times."""
     return {
         "name": name,
         "vcpus": vcpus,
-        "lock": {"kind": lock},
+        "lock": {"kind": lock} if isinstance(lock, str) else lock,
         "user": f"{user}ns",
         "hold": f"{hold}ns",
         **others,
@@ -1265,4 +1265,265 @@ add(
     },
     b={"user_ns": 35, "hold_ns": 10, "halted_ns": 100, "ready_ns": 0, "context_switches": 0},
     c={"user_ns": 15, "hold_ns": 10, "halted_ns": 100, "ready_ns": 20, "context_switches": 2},
+)
+
+# b and a1 share p0, a0 is alone on p1. The lock's threshold is 110, X = 5, a wake-up takes 20.
+# b 0-10. a0 holds 10-310. a1 10-20 user, spins 20-110: LWP, 20 left of its threshold. b 110-210. a1 spins 210-230,
+# exit to 235, halts. b 235-335. The release at 310 grants to a1: kick, exit 310-315, it wakes up at 330. a0 315-325
+# user, then spins, to 335 lwp. a1 at 335 holds (waited 315).
+add(
+    "pv_ticket: the threshold goes on after a preemption",
+    study(
+        400,
+        2,
+        [
+            vm("b"),
+            vm(
+                "a",
+                2,
+                user=10,
+                hold=300,
+                lock={"kind": "pv_ticket", "spin_threshold": "110ns", "wakeup": "20ns"},
+            ),
+        ],
+        round_robin(100, [0.1, 1.0]),
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 3 + 2 + 4},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 315,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "lhp_events": 0,
+        "preemptions": 1,
+        "halts": 1,
+        "kicks": 1,
+        "yields": 0,
+        "user_ns": 30,
+        "hold_ns": 365,
+        "spin_ns": 185,
+        "spin_lwp_ns": 10,
+        "exit_ns": 10,
+        "halted_ns": 95,
+        "ready_ns": 115,
+    },
+    b={"preemptions": 3, "user_ns": 210, "ready_ns": 190},
+)
+
+# b and a2 share p0, a0 is alone on p1, a1 on p2. A timeout of 30 for each ticket.
+# b 0-12. a0 holds 10-95. a1 waits from 10 with number 1, a2 from 22 with number 2; a1's patience is over at 40, but the
+# holder runs. At 95 a1 holds (waited 85), to 180; a2 has 30 from here. a0 95-105 user, waits with number 3, for 60.
+# a2 is preempted at 132; b 132-252. At 180 a2 is granted the lock, off CPU; a0 has 30 from here. a1 180-190 user, waits
+# with number 4, for 60. a0 passes at 210 (waited 105), holds to 295. a2 from 252 spins, holds from 295 (waited 273);
+# LHP at 372, 8 left. a0 295-305 user, spins. a1's patience is over, but the owner is HOLDING.
+add(
+    "preemptable_ticket: past a preempted head, which then waits",
+    study(
+        390,
+        3,
+        [vm("b"), vm("a", 3, user=10, hold=85, lock={"kind": "preemptable_ticket", "timeout": "30ns"})],
+        round_robin(120, [0.1, 1.0, 1.0]),
+    ),
+    {"idle_ns": 0, "fragmentation_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 3,
+        "wait_ns": 463,
+        "wait_max_ns": 273,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "lhp_events": 1,
+        "lhp_acquisitions": 1,
+        "preemptions": 2,
+        "user_ns": 60,
+        "hold_ns": 332,
+        "spin_ns": 628,
+        "spin_lwp_ns": 50,
+        "spin_lhp_ns": 36,
+        "ready_ns": 150,
+    },
+)
+
+# a0 on p0, a1 on p1. Threshold 30, X = 5, a wake-up takes 50.
+# a0 holds 10-70. a1 waits from 10, spins to 40, exit to 45, halts. The release at 70 kicks it and leaves the lock free:
+# exit to 75, a0 75-85 user, and it steals the lock: holds 85-145. a1 runs from 120, finds it held, has a new threshold,
+# and gets it at 145 (waited 135), to 205. a0 145-155 user, spins to 185, exit to 190, halts. The release at 205 kicks
+# it, exit to 210.
+add(
+    "pv_queue: a steal from a sleeping head",
+    study(
+        220,
+        2,
+        [
+            vm(
+                "a",
+                2,
+                user=10,
+                hold=60,
+                lock={"kind": "pv_queue", "spin_threshold": "30ns", "wakeup": "50ns", "check": "1us"},
+            )
+        ],
+        round_robin(1000),
+        vm_exit=5,
+    ),
+    {"idle_ns": 105, "fragmentation_ns": 0},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 1,
+        "wait_ns": 135,
+        "lwp_grants": 0,
+        "halts": 2,
+        "kicks": 2,
+        "user_ns": 50,
+        "hold_ns": 180,
+        "spin_ns": 85,
+        "spin_lwp_ns": 0,
+        "exit_ns": 20,
+        "halted_ns": 105,
+    },
+)
+
+# b and a1 share p0, a0 is alone on p1. X = 5, a check every 40.
+# b 0-10. a0 holds 10-130. a1 10-20 user, spins as the head 20-110: LWP. b 110-210. At 130 the lock is free, but the head
+# is awake: a0 130-140 user, joins the line behind it, spins (lwp) to the check at 180: exit to 185, halts. a1 at 210
+# takes the lock (waited 190).
+add(
+    "pv_queue: a preempted head blocks steals, and who waits behind it halts",
+    study(
+        300,
+        2,
+        [
+            vm("b"),
+            vm(
+                "a",
+                2,
+                user=10,
+                hold=120,
+                lock={"kind": "pv_queue", "spin_threshold": "1us", "wakeup": "50ns", "check": "40ns"},
+            ),
+        ],
+        round_robin(100, [0.1, 1.0]),
+        vm_exit=5,
+    ),
+    {"idle_ns": 115, "fragmentation_ns": 115},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 190,
+        "lwp_events": 1,
+        "lwp_grants": 0,
+        "lhp_events": 0,
+        "preemptions": 1,
+        "halts": 1,
+        "kicks": 0,
+        "user_ns": 30,
+        "hold_ns": 210,
+        "spin_ns": 130,
+        "spin_lwp_ns": 40,
+        "exit_ns": 5,
+        "halted_ns": 115,
+        "ready_ns": 110,
+    },
+    b={"preemptions": 2, "user_ns": 110},
+)
+
+# b and a2 share p0, a0 is alone on p1, a1 on p2.
+# b 0-5. a0 holds 10-127. a1 waits from 10 as the head, a2 from 15 behind it. a2 is preempted at 125; b 125-245. a1 holds
+# 127-244 (waited 117): a2 is the head, but does not run. a0 127-137 user; here the kinds differ.
+LINE = {"spin_threshold": "1us", "wakeup": "50ns", "check": "1us"}
+LINE_SCHEDULER = round_robin(120, [0.0417, 1.0, 1.0])
+# a0 tries on from 137 and gets the lock at 244 (waited 107), to 361. a2 from 245 is pending. a1 244-254 user, queues.
+# a2 holds from 361 (waited 346).
+add(
+    "hybrid_queue: a head that has not run yet is no reason to queue",
+    study(
+        364,
+        3,
+        [vm("b"), vm("a", 3, user=10, hold=117, lock={"kind": "hybrid_queue", **LINE})],
+        LINE_SCHEDULER,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 3,
+        "wait_ns": 570,
+        "wait_max_ns": 346,
+        "lwp_events": 1,
+        "lwp_grants": 0,
+        "preemptions": 1,
+        "halts": 0,
+        "user_ns": 53,
+        "hold_ns": 354,
+        "spin_ns": 560,
+        "spin_lwp_ns": 0,
+        "ready_ns": 125,
+    },
+)
+# a0 queues behind a2, which at 245 takes the lock that is free since 244 (waited 230), to 362. a1 244-254 user, queues.
+# a0 holds from 362 (waited 225).
+add(
+    "pv_queue: a head that has not run yet blocks steals",
+    study(
+        364, 3, [vm("b"), vm("a", 3, user=10, hold=117, lock={"kind": "pv_queue", **LINE})], LINE_SCHEDULER
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 3,
+        "wait_ns": 117 + 230 + 225,
+        "wait_max_ns": 230,
+        "user_ns": 52,
+        "hold_ns": 353,
+        "spin_ns": 562,
+        "spin_lwp_ns": 1,
+        "ready_ns": 125,
+    },
+)
+
+# Reserve 30, X = 5. a 0-40 user, holds 40-60, 60-100 user: nothing of its slice is left, it gives way: exit to 105.
+# b 105-205. a holds 205-225 (waited 105), 225-265 user, holds 265-285, user.
+INFORMED = {"kind": "informed", "reserve": "30ns"}
+add(
+    "informed: too late in the slice",
+    study(
+        300,
+        1,
+        [vm("a", user=40, hold=20, lock=INFORMED), vm("b")],
+        round_robin(100, slice_after_yield="rest"),
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 1,
+        "wait_ns": 105,
+        "informed_yields": 1,
+        "yields": 0,
+        "preemptions": 0,
+        "user_ns": 135,
+        "hold_ns": 60,
+        "spin_ns": 0,
+        "exit_ns": 5,
+        "ready_ns": 100,
+    },
+    b={"preemptions": 1, "user_ns": 100},
+)
+
+# Alone: at 105 a new slice, and the lock (waited 5), to 125; holds 165-185; the slice is renewed at 205, holds from 225.
+add(
+    "informed: alone",
+    study(240, 1, [vm("a", user=40, hold=20, lock=INFORMED)], round_robin(100), vm_exit=5),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 1,
+        "wait_ns": 5,
+        "informed_yields": 1,
+        "preemptions": 0,
+        "user_ns": 160,
+        "hold_ns": 75,
+        "exit_ns": 5,
+    },
 )

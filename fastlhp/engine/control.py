@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.accounts import open_window
-from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, spin_on
+from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait
 from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
@@ -23,9 +23,12 @@ from fastlhp.engine.machine import (
     leave,
     next_cycle,
     owns_lock,
+    put_thresholds,
     schedule_wake,
     set_state,
     settle,
+    spin_on,
+    start_wait,
 )
 from fastlhp.engine.rows import (
     get,
@@ -40,12 +43,14 @@ from fastlhp.engine.rows import (
     slot_of,
 )
 from fastlhp.engine.state import (
+    AFTER_GIVING_WAY,
     AFTER_GUARD_YIELD,
     AFTER_HALT,
     AFTER_HLT,
     AFTER_KICK,
     AFTER_YIELD,
     ATTEMPT,
+    BLOCK,
     DEADLINE,
     EXITING,
     EXTENDED,
@@ -56,14 +61,17 @@ from fastlhp.engine.state import (
     HANDOVER,
     HOLDING,
     IN_KERNEL,
+    INSISTING,
     NEVER,
     NOT_EXTENDED,
+    OUTSIDE,
     PLAIN,
     POSITION,
     READY,
     REBASE_NS,
     RUNNING,
     SEE_RECORD,
+    SPIN_ON,
     STRIDE,
     SWITCHING,
     TRAP_EXTENDED_HOLD,
@@ -93,6 +101,16 @@ def _no_target(host, p):
 
 
 @device
+def _never_too_late(host, p, t):
+    return False
+
+
+@device
+def _spins_on(host, p, g, t):
+    return np.int64(SPIN_ON)
+
+
+@device
 def _no_extension(host, p):
     return np.int64(0)
 
@@ -110,6 +128,8 @@ def _inherits_nothing(host, left_ns):
 lock_attempt = Hook("lock", "attempt")
 lock_release = Hook("lock", "release")
 lock_can_resume = Hook("lock", "can_resume")
+is_too_late = Hook("lock", "is_too_late", default=_never_too_late)
+lose_patience = Hook("lock", "lose_patience", default=_spins_on)
 has_queued = Hook("scheduler", "has_queued")
 yields = Hook("scheduler", "yields")
 make_ready = Hook("scheduler", "make_ready")
@@ -143,6 +163,10 @@ def guest_event(host, p, t):
     elif phase == USER and vm_config.has_kernel != 0:
         put_mode(host, p, IN_KERNEL, 0)
         put_until(host, p, t + kernel_drawn(host, v, slot_of(host, p)))
+    elif is_too_late(vm_config.lock_kind, host, p, t):
+        start_wait(host, p, t)
+        vcpu_at(host.vcpus, v).outside = OUTSIDE
+        give_way(host, p, t)
     else:
         lock_attempt(vm_config.lock_kind, host, p, lock_on(host, p), t)
 
@@ -280,17 +304,62 @@ def end_slice(host, p, t):
 
 @device
 def end_threshold(host, p, t):
-    """The waiter on p has spun for its threshold."""
-    pcpu = pcpu_at(host.pcpus, p)
+    """The waiter on p has spun for a threshold: the response's, or else its lock's own."""
+    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
     put(host, UNTIL, p, NEVER)
+    if vcpu.patience_at < FOREVER and vcpu.threshold_at > t:
+        end_patience(host, p, t)
+        return
     end_extension(host, p, t)
     if halts(config_at(host.config, 0).response, host):
         if not begin_exit(host, p, AFTER_HALT, t):
             after_halt(host, p, t)
     else:
-        vm_at(host.vms, vcpu_at(host.vcpus, pcpu.vcpu).vm).yields += 1
+        vm_at(host.vms, vcpu.vm).yields += 1
         if not begin_exit(host, p, AFTER_YIELD, t):
             after_yield(host, p, t)
+
+
+@device
+def end_patience(host, p, t):
+    """The waiter on p may have spun for the threshold of its lock: the lock says what it does then."""
+    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
+    if vcpu.patience_at > t:
+        put_thresholds(host, p, t)
+        return
+    kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
+    what = lose_patience(kind, host, p, lock_on(host, p), t)
+    if what == BLOCK:
+        end_extension(host, p, t)
+        if not begin_exit(host, p, AFTER_HALT, t):
+            after_halt(host, p, t)
+    elif what != SPIN_ON:
+        give_way(host, p, t)
+
+
+@device
+def give_way(host, p, t):
+    """The vCPU on p does not try for its lock this late in its slice: it yields."""
+    end_extension(host, p, t)
+    vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm).informed_yields += 1
+    if not begin_exit(host, p, AFTER_GIVING_WAY, t):
+        after_giving_way(host, p, t)
+
+
+@device
+def after_giving_way(host, p, t):
+    """The exit is over: to the tail without the rest of the slice; or, alone, into a new slice and at the lock."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
+    if has_queued(config_at(host.config, 0).scheduler, host, p):
+        give_up(host, p, t)
+        return
+    new_slice(host, p, t)
+    vcpu.outside = INSISTING
+    if pcpu.mode == EXITING:
+        end_exit(host, p, t)
+    elif not resume_wait(vm_config_at(host.config_vms, vcpu.vm).lock_kind, host, p, lock_on(host, p), t):
+        spin_on(host, p, t)
 
 
 @device
@@ -372,6 +441,8 @@ def pcpu_event(host, p, t):
         after_halt(host, p, t)
     elif pcpu.action == AFTER_HLT:
         halt_guest(host, p, t)
+    elif pcpu.action == AFTER_GIVING_WAY:
+        after_giving_way(host, p, t)
     else:
         give_up(host, p, t)
 

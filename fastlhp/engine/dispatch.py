@@ -8,12 +8,12 @@ from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
     draw_ns,
-    draw_threshold,
     is_constant,
     put_on,
     set_state,
+    spin_on,
 )
-from fastlhp.engine.rows import lock_on, put_until
+from fastlhp.engine.rows import lock_on
 from fastlhp.engine.state import (
     EXTENDED,
     FOREVER,
@@ -73,12 +73,6 @@ def begin_slice(host, p, t):
         pcpu.timer = pcpu.slice_end
     else:
         new_slice(host, p, t)
-
-
-@device
-def spin_on(host, p, t):
-    """The waiter on p starts a new stretch of spinning."""
-    put_until(host, p, draw_threshold(host, pcpu_at(host.pcpus, p).vcpu, t))
 
 
 @device

@@ -116,6 +116,7 @@ class Encoded:
         if vm["has_handover"] or drawn_threshold:
             word &= ~state.WORD_QUEUED  # the passes can do neither
         vm["lock_word"] = word
+        vm["lock_parameters"] = self._parameters(spec.lock)
         own_wakeup = getattr(spec.lock, "wakeup", wakeup)
         vm["wakeup"] = self._distribution(own_wakeup) if own_wakeup is not None else 0
         vm["weight"] = spec.weight
@@ -136,7 +137,7 @@ class Encoded:
             elif isinstance(value, str):
                 number = words_of(type(parameters), name).index(value)
             else:
-                number = int(value)
+                number = 0 if value is None else int(value)
             record[name] = number
         self._alive.append(record)
         return int(record.ctypes.data)

@@ -46,10 +46,13 @@ from fastlhp.engine.state import (
     HOLDING,
     IDLE,
     IN_KERNEL,
+    IN_RING,
     KERNEL,
+    LONGEST_NS,
     MODE_SHIFT,
     NEVER,
     NOT_EXTENDED,
+    PATIENCE,
     PLAIN,
     POSITION,
     READY,
@@ -120,6 +123,16 @@ def draw_threshold(host, v, t):
     vcpu = vcpu_at(host.vcpus, v)
     vcpu.n_threshold += 1
     return t + draw_ns(host, threshold, vcpu, THRESHOLD_DRAW, vcpu.n_threshold - 1)
+
+
+@device
+def draw_patience(host, v, distribution):
+    """A new threshold of the lock for which v waits."""
+    if is_constant(distribution):
+        return distribution_at(distribution, 0).value
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.n_patience += 1
+    return draw_ns(host, distribution, vcpu, PATIENCE, vcpu.n_patience - 1)
 
 
 @device
@@ -262,6 +275,10 @@ def owner_leaves(host, g, v, holding, t):
     lock = lock_at(host.lock_records, g)
     lock.off_owner = v
     lock.off_holding = holding
+    if holding == 0:
+        for p in range(host.n_pcpu):
+            if spins_on(host, p, g) and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
+                put_until(host, p, t)  # it may take the lock
 
 
 @device
@@ -283,11 +300,37 @@ def start_hold(host, p, t):
 
 
 @device
-def start_waiting(host, p, t):
-    """The attempt of the vCPU on p failed: it spins."""
+def put_thresholds(host, p, t):
+    """Let the waiter on p spin up to the response's threshold or the lock's own, whichever is first."""
+    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
+    if vcpu.patience_at >= FOREVER:
+        put_until(host, p, vcpu.threshold_at)
+    else:
+        first = min(vcpu.threshold_at, max(vcpu.patience_at, t))
+        put_until(host, p, min(first, t + LONGEST_NS))  # rows cannot hold more; then it is looked at again
+
+
+@device
+def spin_on(host, p, t):
+    """The waiter on p starts a new stretch of spinning."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    vcpu_at(host.vcpus, v).threshold_at = draw_threshold(host, v, t)
+    put_thresholds(host, p, t)
+
+
+@device
+def start_wait(host, p, t):
+    """The wait of the vCPU on p begins."""
     put_mode(host, p, SPINNING, 1)
     put(host, ATTEMPT, p, t - host.base_ns)
-    put_until(host, p, draw_threshold(host, pcpu_at(host.pcpus, p).vcpu, t))
+    put(host, UNTIL, p, NEVER)
+
+
+@device
+def start_waiting(host, p, t):
+    """The attempt of the vCPU on p failed: it spins."""
+    start_wait(host, p, t)
+    spin_on(host, p, t)
 
 
 @device
@@ -327,6 +370,8 @@ def block(host, v):
     """Mark a waiter as blocked until it is kicked."""
     vcpu = vcpu_at(host.vcpus, v)
     vcpu.blocked = 1
+    vcpu.asleep = 1
+    vcpu.pending = 0
     lock_at(host.lock_records, vcpu.lock).n_blocked += 1
     word = get_word(host, vcpu.lock)
     if word & WORD_UNFAIR != 0:
@@ -477,8 +522,9 @@ def take_off(host, p, state, t):
         word = get_word(host, vcpu.lock)
         if word & WORD_UNFAIR != 0:
             put_word(host, vcpu.lock, word - COUNT_UNIT)
-        else:
+        elif vcpu.outside == IN_RING:
             leave_queue_running(host, vcpu.lock, p, v)
+        vcpu.patience_ns = vcpu.patience_at - t
     else:
         vcpu.residual = get_until(host, p) - t
         if phase == HANDOVER:
@@ -504,6 +550,7 @@ def put_on(host, p, t):
         put_position(host, p, v, vcpu.slot, SPINNING, 1)
         put(host, ATTEMPT, p, SEE_RECORD)
         vcpu.spin_since = t
+        vcpu.patience_at = t + vcpu.patience_ns
     else:
         if phase == HANDOVER:
             put_position(host, p, v, vcpu.slot, TRAPPED, 1)

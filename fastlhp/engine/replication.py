@@ -114,6 +114,10 @@ def _start_vm(host, m):
         lock.n_grant = 0
         lock.n_kick = 0
         lock.n_blocked = 0
+        lock.n_waiting = 0
+        lock.last_number = 0
+        lock.serving = 0
+        lock.out_of_order = 0
         clear_lock(host, g)
     for j in range(vm_config.n_vcpu):
         v = vm_config.first_vcpu + j
@@ -130,5 +134,6 @@ def _start_vm(host, m):
         vcpu.lhp_cycle = -1
         vcpu.off_since = -1
         vcpu.wake_at = FOREVER
+        vcpu.patience_at = FOREVER
         start_draws(host, v)
         vcpu.residual = user_drawn(host, v, 0)

@@ -99,13 +99,19 @@ READY, HALTED = 4, 5  # states of a vCPU beside SWITCHING, RUNNING, EXITING
 NOT_EXTENDED, EXTENDED, WAS_EXTENDED = range(3)
 
 # What follows an exit (PCPU.action).
-AFTER_KICK, AFTER_YIELD, AFTER_HALT, AFTER_HLT, AFTER_GUARD_YIELD = range(5)
+AFTER_KICK, AFTER_YIELD, AFTER_HALT, AFTER_HLT, AFTER_GUARD_YIELD, AFTER_GIVING_WAY = range(6)
+
+# What a waiter does whose lock has a threshold of its own, once it is reached.
+SPIN_ON, BLOCK, GIVE_WAY = range(3)
+
+# Where a waiter is (VCPU.outside): in the ring of its lock's queue; not in it; not, and not to be put off any more.
+IN_RING, OUTSIDE, INSISTING = range(3)
 
 FOREVER = 2**62
 REBASE_NS = 2**29
 LONGEST_NS = 2**30
 
-N_PURPOSES = 16
+N_PURPOSES = 18
 (
     CYCLE,
     CHOICE,
@@ -123,6 +129,8 @@ N_PURPOSES = 16
     HANDOVER_DRAW,
     SWITCH,
     EXIT,
+    PATIENCE,
+    CHECK,
 ) = range(N_PURPOSES)
 HOST_OWNER = 0xFFFFFFFF
 
@@ -150,7 +158,7 @@ VM_CONFIG = np.dtype(
         (name, _i8)
         for name in (
             "first_vcpu n_vcpu first_lock n_lock lock_kind user kernel hold handover has_kernel has_handover "
-            "handover_grows has_halt halt_below halt_time has_choice lock_bounds lock_word wakeup"
+            "handover_grows has_halt halt_below halt_time has_choice lock_bounds lock_word lock_parameters wakeup"
         ).split()
     ]
     + [("weight", np.float64)]
@@ -197,14 +205,21 @@ VCPU = np.dtype(
             "first_cycle user_ns kernel_ns hold_ns zero_phases buffer_user_ns buffer_kernel_ns buffer_hold_ns "
             "buffer_zero_phases stream_key stream_counter lhp_cycle off_since "
             "rest_ns debt_ns inherited_ns wake_at blocked matrix_row n_slice n_threshold n_extension n_wakeup n_target "
-            "n_handover n_switch n_exit"
+            "n_handover n_switch n_exit threshold_at patience_at patience_ns beyond_ns timeout_ns outside number "
+            "asleep pending n_patience n_check"
         ).split()
     ]
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
 the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; buffer_*: sums over the
 buffer but for its last cycle; spin_since: up to
-where spinning is booked."""
+where spinning is booked.
+
+Of waiters whose lock has thresholds of its own (of the others patience_at is FOREVER): threshold_at: end of the
+response's threshold; patience_at: end of the lock's, of the running waiter; patience_ns: what is left of it, off CPU;
+beyond_ns: what of the lock's threshold comes after patience_at; timeout_ns: of `preemptable_ticket`; outside: IN_RING,
+OUTSIDE or INSISTING; number: place in the line of a lock without ring (`line.py`), 0 if in none; asleep: blocked, and
+has not run since; pending: has spun as the head of the line, and not blocked since."""
 
 VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""
@@ -212,11 +227,16 @@ VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 LOCK_RECORD = np.dtype(
     [
         (name, _i8)
-        for name in "vm off_owner off_holding n_grant n_kick n_blocked contended wait_ns wait_max_ns".split()
+        for name in (
+            "vm off_owner off_holding n_grant n_kick n_blocked contended wait_ns wait_max_ns "
+            "n_waiting last_number serving out_of_order"
+        ).split()
     ]
 )
 """off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; contended,
-wait_ns, wait_max_ns: the lock's part of its VM's counters."""
+wait_ns, wait_max_ns: the lock's part of its VM's counters; n_waiting .. out_of_order: of locks with a line (`line.py`):
+waiters of a lock that may be free though it has some, the last number given, and of `preemptable_ticket` the number
+being served and whether the lock went out of order."""
 
 host_at = RecordView(HOST)
 pcpu_at = RecordView(PCPU)

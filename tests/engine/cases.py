@@ -22,6 +22,10 @@ from fastlhp.model.study import Study, load
 from fastlhp.results.counters import HOLDER_OFF, HOST_COUNTERS, VM_COUNTERS, WAIT
 
 LOCKS = ("test_and_set", "ticket", "queue")
+PV_LOCKS = ("pv_ticket", "pv_queue", "hybrid_queue")
+LATER_LOCKS = (*PV_LOCKS, "preemptable_ticket", "informed")
+FIRST_LOCK_CASE = 2_000_000
+"""From this number on, cases are about `LATER_LOCKS`."""
 TARGETS = ("holder", "random", "waiter")
 RESPONSES = ("none", "yield", "halt", *TARGETS)
 POLICIES = (
@@ -110,8 +114,47 @@ def random_response(rng: random.Random, name: str) -> dict[str, Any]:
     return response
 
 
+def random_lock(rng: random.Random, kind: str) -> dict[str, Any]:
+    """Parameters of a lock that has more than its number and weights."""
+    lock: dict[str, Any] = {"kind": kind}
+    if kind in PV_LOCKS:
+        lock["spin_threshold"] = random_duration(rng, 200, 5000)
+        lock["wakeup"] = rng.choice(["0ns", random_duration(rng, 200, 2000)])
+    if kind in ("pv_queue", "hybrid_queue"):
+        lock["check"] = random_duration(rng, 50, 1000)
+    elif kind == "preemptable_ticket":
+        lock["timeout"] = random_duration(rng, 20, 1000)
+    elif kind == "informed":
+        lock["reserve"] = rng.choice(["0ns", random_duration(rng, 100, 700)])
+    return lock
+
+
+def lock_case(number: int) -> dict[str, Any]:
+    """The case of this number, with locks of a later kind in most of its VMs, and more contention."""
+    case = random_case(number - FIRST_LOCK_CASE)
+    rng = random.Random(f"locks {number}")
+    policy = case["policy"]
+    under_gang = policy["scheduler"]["kind"] == "gang"
+    main = LATER_LOCKS[number % len(LATER_LOCKS)]
+    for vm in case["vm"]:
+        kind = main if rng.random() < 0.8 else rng.choice(LOCKS + LATER_LOCKS)
+        if kind == "informed" and under_gang:
+            kind = "preemptable_ticket"
+        if kind in PV_LOCKS and policy["response"]["kind"] == "halt":
+            policy["response"] = random_response(rng, rng.choice(["none", "yield"]))
+        if kind not in LOCKS:
+            vm["lock"] = {**vm["lock"], **random_lock(rng, kind)}
+        if rng.random() < 0.6:
+            vm["lock"] = {key: value for key, value in vm["lock"].items() if key not in ("count", "weights")}
+            vm["hold"] = random_duration(rng, 300, 4000)
+            vm["vcpus"] = max(vm["vcpus"], min(3, case["host"]["pcpus"]) if under_gang else 3)
+    return case
+
+
 def random_case(number: int) -> dict[str, Any]:
     """The study of this number; from 1 to 9 pCPUs, so up to three tiles of rows."""
+    if number >= FIRST_LOCK_CASE:
+        return lock_case(number)
     rng = random.Random(f"case {number}")
     scheduler, guard, response = POLICIES[number % len(POLICIES)]
     pcpus = rng.choice([1, 2, 2, 2, 3, 4, 5, 9])

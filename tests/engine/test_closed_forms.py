@@ -54,12 +54,21 @@ def exponential(mean_ns: float) -> dict[str, str]:
     return {"exponential": f"{mean_ns}ns"}
 
 
-def vm(vcpus: int, user: Any, hold: Any, *, name: str = "vm", count: int = 1, lock: str = "ticket") -> Any:
+def vm(
+    vcpus: int,
+    user: Any,
+    hold: Any,
+    *,
+    name: str = "vm",
+    count: int = 1,
+    lock: str = "ticket",
+    **of_lock: str,
+) -> Any:
     return {
         "name": name,
         "count": count,
         "vcpus": vcpus,
-        "lock": {"kind": lock},
+        "lock": {"kind": lock, **of_lock},
         "user": user,
         "hold": hold,
     }
@@ -200,3 +209,20 @@ def test_random_placement_stacks_siblings(pcpus: int, vcpus: int) -> None:
 def test_other_placements_stack_none(placement: str) -> None:
     """Never with any other placement, as long as there are pCPUs enough."""
     assert stacked(8, 8, placement, 500).sum() == 0
+
+
+@pytest.mark.parametrize("vcpus", [1, 4])
+def test_informed_lock(vcpus: int) -> None:
+    """Without contention nobody is preempted while HOLDING if the reserve covers it; with contention hardly anybody."""
+    uniform = {"uniform": ["1us", "5us"]}
+    outcomes = []
+    for of_lock in ({"lock": "ticket"}, {"lock": "informed", "reserve": "5us"}):
+        vms = [vm(vcpus, exponential(8000 * vcpus), uniform, count=2, **of_lock)]
+        outcomes.append(Outcome(vcpus, vms, {"kind": "round_robin", "slice": "100us"}, 10_000, 64))
+    ticket, informed = outcomes
+    assert ticket["lhp_events"].sum() > 1000
+    assert informed["informed_yields"].sum() > 1000
+    if vcpus == 1:
+        assert informed["lhp_events"].sum() == 0
+    else:
+        assert 0 < informed["lhp_events"].sum() < ticket["lhp_events"].sum() / 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import random_study
+from cases import FIRST_LOCK_CASE, random_study
 from numpy.typing import NDArray
 
 from fastlhp.engine import block
@@ -42,7 +42,7 @@ def assert_exact_accounts(configuration: Configuration, result: Result) -> None:
     assert (running + off_pcpu == vcpus * window).all()
 
 
-@pytest.mark.parametrize("number", range(1000, 1040))
+@pytest.mark.parametrize("number", [*range(1000, 1040), *range(FIRST_LOCK_CASE, FIRST_LOCK_CASE + 10)])
 def test_results_do_not_depend_on_the_block(number: int) -> None:
     """Block size, neighbours in the block, pieces of the range and scalar code change nothing."""
     study = random_study(number)

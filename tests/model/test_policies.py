@@ -7,7 +7,7 @@ from fastlhp.errors import StudyError
 from fastlhp.model.distributions import Constant, Exponential
 from fastlhp.model.study import load
 from fastlhp.policies import FAMILIES, kinds
-from fastlhp.policies.compatibility import TABLE, rows
+from fastlhp.policies.compatibility import TABLE, conflicts, rows
 from fastlhp.policies.guards.delay import Delay
 from fastlhp.policies.responses.halt import Halt
 
@@ -110,6 +110,11 @@ BAD = [
     ("lock", {"kind": "ticket", "count": 2, "weights": [1, 0]}, "vm.0.lock.weights", "above 0"),
     ("lock", {"kind": "ticket", "weights": "x"}, "vm.0.lock.weights", "a list of numbers"),
     ("lock", {"count": 2}, "vm.0.lock.kind", "a lock: one of"),
+    ("lock", {"kind": "pv_ticket", "check": "1us"}, "vm.0.lock.check", "no such key"),
+    ("lock", {"kind": "pv_queue", "check": "0ns"}, "vm.0.lock.check", "not zero"),
+    ("lock", {"kind": "hybrid_queue", "wakeup": 65}, "vm.0.lock.wakeup", "a bare number has no unit"),
+    ("lock", {"kind": "preemptable_ticket", "timeout": "0us"}, "vm.0.lock.timeout", "not zero"),
+    ("lock", {"kind": "informed", "reserve": "1GHz"}, "vm.0.lock.reserve", "a duration with a unit"),
 ]
 
 
@@ -190,3 +195,50 @@ class TestUnderGang:
     def test_the_table_can_be_printed(self):
         assert len(rows()) == len(TABLE) + 1
         assert all(reason for *_, reason in rows())
+
+
+class TestLocks:
+    @pytest.fixture
+    def plain(self, example):
+        example["policy"] = {"scheduler": {"kind": "round_robin", "slice": "2ms"}}
+        return example
+
+    def problem(self, study):
+        with pytest.raises(StudyError) as caught:
+            load(study)
+        (problem,) = caught.value.problems
+        return problem
+
+    @pytest.mark.parametrize("kind", ["pv_ticket", "pv_queue", "hybrid_queue"])
+    def test_those_that_block_by_themselves_go_with_no_halt(self, kind, plain):
+        study = with_policy(plain, "lock", {"kind": kind})
+        load(with_policy(study, "response", {"kind": "yield"}))
+        problem = self.problem(with_policy(study, "response", {"kind": "halt"}))
+        assert (problem.path, problem.found) == ("vm.0.lock.kind", f'"{kind}"')
+        assert problem.accepted == (
+            "not this lock with the response halt: the waiters of this lock block by themselves, after its own "
+            "spin_threshold"
+        )
+
+    def test_their_defaults(self, plain):
+        lock = load(with_policy(plain, "lock", {"kind": "pv_queue"})).configurations[0].vms[0].lock
+        # 32768 and 256 pauses of 140 cycles at 2.6 GHz
+        assert (lock.spin_threshold, lock.check) == (Constant(1_764_431), Constant(13_785))
+        assert lock.wakeup == Constant(65_000)
+
+    def test_informed_goes_with_a_known_slice_end_only(self, plain):
+        study = with_policy(plain, "lock", {"kind": "informed"})
+        load(study)
+        load(with_policy(study, "scheduler", {"kind": "global"}))
+        problem = self.problem(with_policy(study, "scheduler", {"kind": "gang"}))
+        assert problem.path == "vm.0.lock.kind"
+        assert "gives nothing up" in problem.accepted
+        for scheduler in ("credit", "fair", "relaxed_coscheduling"):
+            (conflict,) = conflicts({"scheduler": scheduler, "lock": "informed"})
+            assert "when the slice ends" in conflict.reason
+
+    def test_a_reserve_fits_into_a_slice(self, plain):
+        load(with_policy(plain, "lock", {"kind": "informed", "reserve": "2ms"}))
+        problem = self.problem(with_policy(plain, "lock", {"kind": "informed", "reserve": "3ms"}))
+        assert problem.path == "vm.0.lock.reserve"
+        assert (problem.found, problem.accepted) == ("3ms", "at most the scheduler's slice, 2ms on average")

@@ -1,0 +1,64 @@
+"""Lines of waiters, for locks that do not serve their waiters strictly in order.
+
+Whoever joins gets the next number, and keeps it in its record until it leaves the line, from whatever place. The
+queues of `rows.py` are faster, but are left at the head only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlhp.engine.jit import device
+from fastlhp.engine.machine import draw_ns, is_constant
+from fastlhp.engine.state import CHECK, OUTSIDE, distribution_at, lock_at, vcpu_at, vm_config_at
+
+
+@device
+def join_line(host, g, v):
+    """Waiter v becomes the last in the line of lock g."""
+    lock = lock_at(host.lock_records, g)
+    vcpu = vcpu_at(host.vcpus, v)
+    lock.last_number += 1
+    vcpu.number = lock.last_number
+    vcpu.lock = g
+    vcpu.outside = OUTSIDE
+
+
+@device
+def first_in_line(host, g):
+    """The waiter of lock g with the lowest number; -1 if none is in line."""
+    vm_config = vm_config_at(host.config_vms, lock_at(host.lock_records, g).vm)
+    first = np.int64(-1)
+    for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
+        vcpu = vcpu_at(host.vcpus, v)
+        if (
+            vcpu.number > 0
+            and vcpu.lock == g
+            and (first < 0 or vcpu.number < vcpu_at(host.vcpus, first).number)
+        ):
+            first = np.int64(v)
+    return first
+
+
+@device
+def before_in_line(host, v):
+    """The waiter just before v in its line; -1 if v is the first."""
+    me = vcpu_at(host.vcpus, v)
+    vm_config = vm_config_at(host.config_vms, me.vm)
+    found = np.int64(-1)
+    for u in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
+        vcpu = vcpu_at(host.vcpus, u)
+        if vcpu.number > 0 and vcpu.lock == me.lock and vcpu.number < me.number:
+            if found < 0 or vcpu.number > vcpu_at(host.vcpus, found).number:
+                found = np.int64(u)
+    return found
+
+
+@device
+def draw_check(host, v, distribution):
+    """How long v spins until it looks at the waiter before it."""
+    if is_constant(distribution):
+        return distribution_at(distribution, 0).value
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.n_check += 1
+    return draw_ns(host, distribution, vcpu, CHECK, vcpu.n_check - 1)
