@@ -18,7 +18,7 @@ import numpy as np
 
 CYCLE, CHOICE, HALT, SLICE, PHASE, ORDER, PLACEMENT, THRESHOLD = range(8)
 EXTENSION, WAKEUP, GRANT, KICK, TARGET, HANDOVER, SWITCH_TIME, EXIT_TIME = range(8, 16)
-PATIENCE, CHECK = range(16, 18)
+PATIENCE, CHECK, INTERRUPT = range(16, 19)
 HOST = 0xFFFFFFFF
 MASK = 0xFFFFFFFF
 LONGEST = np.float32(2**30)
@@ -169,6 +169,7 @@ class Draws:
 
 USER, KERNEL, WAITING, HOLDING, HALTED_BY_GUEST = "user", "kernel", "waiting", "holding", "halted"
 READY, SWITCHED_IN, RUNNING, EXIT, HALTED = "ready", "switched in", "running", "exit", "halted"
+SERVING = "serving"  # the interrupt of guard `driver`
 
 VM_COUNTERS = (
     "acquisitions",
@@ -262,6 +263,8 @@ class Vm:
         self.spec = spec
         self.index = index
         self.vcpus: list[Vcpu] = []
+        self.last_boosted = 0  # by a directed yield to the next in turn
+        self.marked = False  # by a notification
         self.locks = [Lock(spec.lock.kind, self, i) for i in range(spec.lock.count)]
         self.counters = dict.fromkeys(VM_COUNTERS, 0)
 
@@ -305,6 +308,10 @@ class Vcpu:
         self.extended = False  # in this slice
         self.debt = 0
         self.exits: list[str] = []  # what the exit under way is for, and what follows it
+        self.preempted = False  # is off CPU against its will
+        self.in_spin_loop = False
+        self.eligible = False
+        self.window_exits = 0  # yields since its dispatch
 
 
 class Pcpu:
@@ -504,6 +511,8 @@ class Host:
                 p = self.pcpus[index]
                 if kind == 0 and p.vcpu.state == SWITCHED_IN:
                     self.start_running(p.vcpu)
+                elif kind == 0 and p.vcpu.state == SERVING:
+                    self.end_service(p.vcpu)
                 elif kind == 0:
                     self.end_exit(p.vcpu)
                 elif kind == 1:
@@ -601,6 +610,8 @@ class Host:
                 counters["exit_ns"] += dt
             elif v.state == HALTED:
                 counters["halted_ns"] += dt
+            elif v.state == SERVING:
+                counters["kernel_ns"] += dt
             elif v.phase == USER:
                 counters["user_ns"] += dt
             elif v.phase == KERNEL:
@@ -765,10 +776,11 @@ class Host:
         kicked = self.hand_on(lock, v)
 
         exits = ["kick"] if kicked else []
+        waited_for = v.extension_end is not None and self.guard.kind in ("delay", "monitor", "driver")
         if halts:
             exits.append("hlt")
-        elif v.extension_end is not None and self.guard.kind == "delay":
-            exits.append("guard")
+        elif waited_for:
+            exits.append({"delay": "guard", "monitor": "safe", "driver": "interrupt"}[self.guard.kind])
         if v.extension_end is not None and self.guard.kind == "delay":
             self.end_extension(v)
         if not halts:
@@ -870,7 +882,9 @@ class Host:
 
     def pass_owner(self, lock: Lock) -> None:
         """The first waiter that runs and has no patience left takes the lock out of order."""
-        passing = next(w for w in lock.queue if w.state == RUNNING and w.patience is not None and w.patience <= 0)
+        passing = next(
+            w for w in lock.queue if w.state == RUNNING and w.patience is not None and w.patience <= 0
+        )
         owner = lock.owner
         owner.granted = False
         owner.handover = None
@@ -922,11 +936,17 @@ class Host:
         """Begin to spin, with a new threshold if there is a response."""
         v.threshold_at = None
         if self.response.kind != "none":
-            v.threshold_at = self.now + self.draw(self.response.spin_threshold, THRESHOLD, v)
+            drawn = self.draw(self.response.spin_threshold, THRESHOLD, v)
+            grown = drawn
+            if self.response.kind == "directed_yield" and self.response.window_grow > 1:
+                grown = drawn * self.response.window_grow**v.window_exits
+                grown = max(drawn, min(grown, self.response.window_max.value_ns))
+            v.threshold_at = self.now + grown
 
     def go_on(self, v: Vcpu) -> None:
         """Do what a vCPU does that starts to run."""
         v.state = RUNNING
+        v.preempted = v.in_spin_loop = v.eligible = False
         if v.phase != WAITING:
             return
         if v.granted:
@@ -974,6 +994,7 @@ class Host:
         another = p.last is not None and p.last is not v
         p.vcpu = p.last = v
         p.due = False
+        v.window_exits = 0
         self.note(v, "is dispatched")
         if another:
             self.count(v, "context_switches")
@@ -1046,13 +1067,24 @@ class Host:
             v = self.choice(p)
         else:
             queue = self.queue_of(p)
-            v = queue.pop(0) if queue else None
+            wanted = [v for v in queue if v is not p.last and self.is_wanted(v)]
+            v = wanted[0] if wanted else queue[0] if queue else None
+            if wanted:
+                self.note(v, "is picked out of turn", p)
+                v.vm.marked = False
+            if v is not None:
+                queue.remove(v)
         if v is not None:
             self.dispatch(v, p)
 
+    def is_wanted(self, v: Vcpu) -> bool:
+        """Whether a notification asks for this queued vCPU."""
+        return v.vm.marked and v.preempted and v.phase in (HOLDING, WAITING)
+
     def preempt(self, v: Vcpu) -> None:
         """Take the pCPU from a running vCPU against its will."""
-        assert v.state == RUNNING
+        assert v.state in (RUNNING, SERVING) or v.exits == ["safe"]
+        v.preempted = True
         self.note(v, f"is preempted, {v.phase}")
         self.count(v, "preemptions")
         if v.phase == HOLDING:
@@ -1079,18 +1111,25 @@ class Host:
         if not self.queue_of(p):
             self.new_slice(v)
         elif ends_extension:
-            if v.phase == HOLDING:
+            if v.phase == HOLDING or self.guard.kind in ("monitor", "monitor_halt"):
                 self.count(v, "extensions_expired")
             self.preempt(v)
         elif not self.extend(v):
             self.preempt(v)
+        elif self.guard.kind == "driver" and v.phase != HOLDING:
+            self.begin_service(v)
 
     def extend(self, v: Vcpu) -> bool:
         """Ask the guard; say whether the vCPU may go on."""
-        if self.guard.kind == "none" or v.extended or v.phase != HOLDING:
+        kind = self.guard.kind
+        if kind == "none" or v.extended:
             return False
-        delay = self.guard.kind == "delay"
-        length = self.draw(self.guard.cap if delay else self.guard.length, EXTENSION, v)
+        if (kind in ("delay", "extra_slice") and v.phase != HOLDING) or (
+            kind == "monitor" and v.phase == USER
+        ):
+            return False
+        name = {"extra_slice": "length", "monitor_halt": "window"}.get(kind, "cap")
+        length = self.draw(getattr(self.guard, name), EXTENSION, v)
         if length == 0:
             return False
         self.note(v, f"is extended by {length}")
@@ -1104,21 +1143,61 @@ class Host:
             v.debt += self.now - v.slice_end
         v.extension_end = None
 
+    def begin_service(self, v: Vcpu) -> None:
+        """Let the guest serve the interrupt of guard `driver`."""
+        self.note(v, "serves the interrupt")
+        v.state = SERVING
+        v.threshold_at = None
+        length = self.draw(self.guard.latency, INTERRUPT, v)
+        p = self.pcpu_of(v)
+        p.until = self.now + length
+        v.exits = []
+        if length == 0:
+            self.end_service(v)
+        elif v.extension_end < p.until:
+            v.exits = ["cut short"]
+            p.until = max(self.now, v.extension_end)
+
+    def end_service(self, v: Vcpu) -> None:
+        """The interrupt is served, or the cap has come before."""
+        cut_short = v.exits == ["cut short"]
+        v.exits = []
+        self.preempt_unless_alone(v, cut_short)
+
+    def preempt_unless_alone(self, v: Vcpu, expired: bool) -> None:
+        """End an extension where its guard wanted it to end."""
+        self.end_extension(v)
+        if not self.queue_of(self.pcpu_of(v)):
+            self.new_slice(v)
+            self.keep(v)
+            return
+        if expired:
+            self.count(v, "extensions_expired")
+        self.preempt(v)
+
     def begin_exit(self, v: Vcpu, exits: list[str]) -> None:
         """Leave the guest: count what for, and let the exit's time pass."""
         v.exits = exits
         v.threshold_at = None
         reason = exits[0]
+        if reason == "safe":
+            self.preempt_unless_alone(v, expired=False)
+            return
+        if reason == "interrupt":
+            self.begin_service(v)
+            return
         self.note(v, f"exits: {reason}")
         if reason == "yield":
             self.count(v, "yields")
+            v.window_exits += 1
+            v.in_spin_loop = True
         elif reason == "guard":
             self.count(v, "guard_yields")
         elif reason == "give way":
             self.count(v, "informed_yields")
         elif reason == "hlt":
             self.count(v, "guest_halts")
-        if reason != "kick" and v.extension_end is not None:
+        if reason not in ("kick", "notify") and v.extension_end is not None:
             self.end_extension(v)
         length = self.draw(self.configuration.host.vm_exit, EXIT_TIME, v)
         v.state = EXIT
@@ -1134,6 +1213,9 @@ class Host:
         if following:
             self.begin_exit(v, following)
         elif reason == "kick":
+            self.keep(v)
+        elif reason == "notify":
+            v.vm.marked = True
             self.keep(v)
         elif reason == "hlt":
             halt_time = self.draws.duration(v.vm.spec.halt_time, self.words(HALT, v)[1])
@@ -1203,7 +1285,8 @@ class Host:
 
     def threshold(self, v: Vcpu) -> None:
         """A spinner has spun long enough."""
-        self.begin_exit(v, ["halt" if self.response.kind == "halt" else "yield"])
+        reason = self.response.kind if self.response.kind in ("halt", "notify") else "yield"
+        self.begin_exit(v, [reason])
 
     def end_spin_yield(self, v: Vcpu) -> None:
         """End of the exit of a spin yield: to a target, to the tail, or go on spinning."""
@@ -1217,6 +1300,9 @@ class Host:
                 self.boost(target, v, p)
                 return
             self.count(v, "directed_yields_none")
+            if self.response.target == "round_robin":
+                self.keep(v)
+                return
         if not self.queue_of(p):
             self.keep(v)
             return
@@ -1228,6 +1314,8 @@ class Host:
     def seek_target(self, v: Vcpu, p: Pcpu) -> Vcpu | None:
         """Find the queued sibling to run instead, in vCPU order."""
         anywhere = self.scheduler.kind == "global" or self.response.migrate
+        if self.response.target == "round_robin":
+            return self.next_in_turn(v, p, anywhere)
         siblings = [s for s in v.vm.vcpus if s.state == READY and (anywhere or s.home == p.index)]
         if self.response.target == "holder":
             siblings = [s for s in siblings if s.lock is v.lock and self.owns(s)]
@@ -1242,6 +1330,25 @@ class Host:
         if v.phase == WAITING and v.lock.has_line and v.lock.owner is None:
             return v is v.lock.head
         return v.lock is not None and v.lock.owner is v
+
+    def next_in_turn(self, v: Vcpu, p: Pcpu, anywhere: bool) -> Vcpu | None:
+        """KVM's choice: the next eligible sibling after the last one that was boosted."""
+        vm = v.vm
+        failures = 0
+        for s in vm.vcpus[vm.last_boosted + 1 :] + vm.vcpus[: vm.last_boosted + 1]:
+            if s is v or s.state != READY or (s.preempted and s.phase == USER):
+                continue
+            if s.in_spin_loop:
+                s.eligible = not s.eligible
+                if s.eligible:  # it was not when it was looked at
+                    continue
+            if anywhere or s.home == p.index:
+                vm.last_boosted = s.index
+                return s
+            failures += 1
+            if failures == 3:
+                return None
+        return None
 
     def boost(self, target: Vcpu, v: Vcpu, p: Pcpu) -> None:
         """Run the target instead of the yielder."""

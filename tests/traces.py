@@ -710,6 +710,490 @@ add(
     b={"preemptions": 1, "user_ns": 50, "ready_ns": 125},
 )
 
+# X = 5. a 0-80 user, 80-110 kernel: extended at 100 (to 160), holds 110-130. The release is safe: preempted
+# at 130, without an exit. b 130-230, preempted in USER at once. a 230-310 user, kernel to 340: extended at
+# 330, holds to 360. b 360-460. a 460-500 user.
+add(
+    "monitor: from kernel mode to the release",
+    study(
+        500,
+        1,
+        [vm("a", user=80, kernel="30ns", hold=20), vm("b")],
+        round_robin(100),
+        guard={"kind": "monitor", "cap": "60ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 0,
+        "preemptions": 2,
+        "context_switches": 2,
+        "extensions": 2,
+        "extensions_expired": 0,
+        "guard_yields": 0,
+        "exit_ns": 0,
+        "user_ns": 200,
+        "kernel_ns": 60,
+        "hold_ns": 40,
+        "ready_ns": 200,
+    },
+    b={"preemptions": 2, "extensions": 0, "user_ns": 200},
+)
+
+# With a cap of 15: a holds from 110, cap at 115: LHP, 15 left. b 115-215. a holds 215-230, user to 310,
+# kernel to 340: extended at 315 to 330, preempted in the kernel, 10 left. b 330-430. a kernel to 440, holds
+# to 460, user to 500.
+add(
+    "monitor: the cap",
+    study(
+        500,
+        1,
+        [vm("a", user=80, kernel="30ns", hold=20), vm("b")],
+        round_robin(100),
+        guard={"kind": "monitor", "cap": "15ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 1,
+        "lwp_events": 0,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 2,
+        "user_ns": 200,
+        "kernel_ns": 60,
+        "hold_ns": 40,
+        "ready_ns": 200,
+        "holder_off_ns": 100,
+    },
+    b={"preemptions": 2, "extensions": 0, "user_ns": 200},
+)
+
+# a0, b0 on p0, first slice to 100; a1, b1 on p1, to 30. a0 holds 10-70. a1 spins 10-70, extended at 30, and
+# holds 70-130: safe. a0 70-80 user, spins 80-130, extended at 100, and holds 130-190: safe. b1 130-230; b0
+# 190-280. a1 at 230 runs its 10 user and holds 240-280.
+add(
+    "monitor: waiters go on until they have had the lock",
+    study(
+        280,
+        2,
+        [vm("a", 2, user=10, hold=60), vm("b", 2)],
+        round_robin(100, [1.0, 0.3]),
+        guard={"kind": "monitor", "cap": "200ns"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 4,
+        "contended_acquisitions": 2,
+        "wait_ns": 110,
+        "lhp_events": 0,
+        "lwp_events": 0,
+        "lwp_grants": 0,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 0,
+        "user_ns": 40,
+        "hold_ns": 220,
+        "spin_ns": 110,
+        "spin_lhp_ns": 0,
+        "ready_ns": 190,
+    },
+    b={"preemptions": 1, "extensions": 0, "user_ns": 190},
+)
+
+# a0, b0 on p0, first slice to 50; a1, b1 on p1, to 100. X = 5, threshold 20, wake-up 10. a0 holds 10-70,
+# extended at 50. a1 spins 10-30, exit to 35, blocks; b1 from 35. a0 releases at 70: kicks a1, exit to 75, and
+# is then preempted. b0 from 75. a1 wakes at 80 and queues.
+KICK_STUDY = (
+    120,
+    2,
+    [vm("a", 2, user=10, hold=60), vm("b", 2)],
+    round_robin(100, [0.5, 1.0]),
+)
+KICK_RESPONSE = {"kind": "halt", "spin_threshold": "20ns", "wakeup": "10ns"}
+add(
+    "monitor and halt: a kick, then the preemption",
+    study(*KICK_STUDY, guard={"kind": "monitor", "cap": "60ns"}, response=KICK_RESPONSE, vm_exit=5),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 1,
+        "halts": 1,
+        "kicks": 1,
+        "lwp_grants": 1,
+        "lhp_events": 0,
+        "preemptions": 1,
+        "extensions": 1,
+        "extensions_expired": 0,
+        "exit_ns": 10,
+        "user_ns": 20,
+        "hold_ns": 60,
+        "spin_ns": 20,
+        "halted_ns": 45,
+        "ready_ns": 85,
+    },
+    b={"user_ns": 130, "ready_ns": 110},
+)
+
+# The same; after the kick, at 75, a0 serves the interrupt to 83.
+add(
+    "driver and halt: a kick, then the interrupt",
+    study(
+        *KICK_STUDY,
+        guard={"kind": "driver", "cap": "60ns", "latency": "8ns"},
+        response=KICK_RESPONSE,
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "kicks": 1,
+        "lhp_events": 0,
+        "preemptions": 1,
+        "extensions": 1,
+        "extensions_expired": 0,
+        "exit_ns": 10,
+        "user_ns": 20,
+        "kernel_ns": 8,
+        "hold_ns": 60,
+        "spin_ns": 20,
+        "halted_ns": 45,
+        "ready_ns": 77,
+    },
+    b={"user_ns": 122, "ready_ns": 118},
+)
+
+# a on p0, first slice to 50; b on p1; c queued. a holds 30-70, extended at 50. b holds 50-60, HLT: exit to
+# 65; c 65-160. At 70 a is safe, but nobody is queued: a new slice, to 170. a 70-100 user, holds to 140, user
+# to 160.
+ALONE_VMS = [
+    vm("b", user=50, hold=10, halt={"probability": 1.0, "time": "1000ns"}),
+    vm("c"),
+]
+GLOBAL = {"kind": "global", "slice": "100ns", "order": "vm", "phase": [0.5, 1.0]}
+add(
+    "monitor: alone when it is safe",
+    study(
+        160,
+        2,
+        [vm("a", user=30, hold=40), *ALONE_VMS],
+        GLOBAL,
+        guard={"kind": "monitor", "cap": "100ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "preemptions": 0,
+        "context_switches": 0,
+        "extensions": 1,
+        "extensions_expired": 0,
+        "exit_ns": 0,
+        "user_ns": 80,
+        "hold_ns": 80,
+    },
+    b={"guest_halts": 1, "user_ns": 50, "hold_ns": 10, "exit_ns": 5, "halted_ns": 95},
+    c={"context_switches": 1, "user_ns": 95, "ready_ns": 65},
+)
+
+# a works in user mode. At 50 it serves the interrupt, to 70; c has left the queue by then: a new slice, to
+# 170.
+add(
+    "driver: alone when the interrupt is served",
+    study(
+        160,
+        2,
+        [vm("a"), *ALONE_VMS],
+        GLOBAL,
+        guard={"kind": "driver", "cap": "100ns", "latency": "20ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 2 + 1},
+    a={
+        "preemptions": 0,
+        "context_switches": 0,
+        "extensions": 1,
+        "extensions_expired": 0,
+        "user_ns": 140,
+        "kernel_ns": 20,
+    },
+    c={"context_switches": 1, "user_ns": 95, "ready_ns": 65},
+)
+
+# X = 5. First slice to 80. a holds 60-90, extended at 80; HLT at 90: exit to 95. b 95-195; a wakes at 145; b
+# is extended in USER to 235 and preempted. a 235-295 user, holds to 325, HLT, exit to 330. b from 330; a
+# wakes at 380.
+add(
+    "monitor_halt: HLT, and none",
+    study(
+        400,
+        1,
+        [vm("a", user=60, hold=30, halt={"probability": 1.0, "time": "50ns"}), vm("b")],
+        round_robin(100, [0.8]),
+        guard={"kind": "monitor_halt", "window": "40ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "guest_halts": 2,
+        "preemptions": 0,
+        "extensions": 1,
+        "extensions_expired": 0,
+        "exit_ns": 10,
+        "user_ns": 120,
+        "hold_ns": 60,
+        "halted_ns": 100,
+        "ready_ns": 110,
+    },
+    b={"preemptions": 1, "lhp_events": 0, "extensions": 1, "extensions_expired": 1, "user_ns": 210},
+)
+
+# a holds 70-120: the interrupt of 100 is served 120-128, then b. b's of 228 at once, to 236. a 236-306 user,
+# holds to 356, that of 336 served to 364. b 364-464, served to 472. a 472-500 user.
+add(
+    "driver: served at the release, or at once",
+    study(
+        500,
+        1,
+        [vm("a", user=70, hold=50), vm("b")],
+        round_robin(100),
+        guard={"kind": "driver", "cap": "60ns", "latency": "8ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0, "events": 4 + 4},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 0,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 0,
+        "guard_yields": 0,
+        "exit_ns": 0,
+        "user_ns": 168,
+        "kernel_ns": 16,
+        "hold_ns": 100,
+        "ready_ns": 216,
+    },
+    b={"preemptions": 2, "extensions": 2, "user_ns": 200, "kernel_ns": 16, "ready_ns": 284},
+)
+
+# Cap 15, latency 20. a holds from 70, cap at 115: LHP, 5 left. b 115-215, serves to the cap at 230. a 230-235
+# hold, user to 305, holds; cap at 345: LHP. b from 345.
+add(
+    "driver: the cap",
+    study(
+        400,
+        1,
+        [vm("a", user=70, hold=50), vm("b")],
+        round_robin(100),
+        guard={"kind": "driver", "cap": "15ns", "latency": "20ns"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 2,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 2,
+        "user_ns": 140,
+        "kernel_ns": 0,
+        "hold_ns": 90,
+        "ready_ns": 170,
+        "holder_off_ns": 115,
+        "holder_off_spells": 1,
+    },
+    b={
+        "preemptions": 1,
+        "lhp_events": 0,
+        "extensions": 1,
+        "extensions_expired": 1,
+        "user_ns": 155,
+        "kernel_ns": 15,
+    },
+)
+
+# a0, b0 on p0, first slice to 100; a1, b1 on p1, to 60. a0 holds 10-70. a1 spins 10-60, serves to 80; the
+# release of 70 is an LWP grant to it. At 80 a0 starts to wait, and a1 is preempted; b1 80-180, serves to 200.
+# a0 spins 80-100 (lwp), serves to 120; b0 from 120. a1 at 200 holds (waited 190).
+add(
+    "driver: a waiter that serves is off CPU for its lock",
+    study(
+        210,
+        2,
+        [vm("a", 2, user=10, hold=60), vm("b", 2)],
+        round_robin(100, [1.0, 0.6]),
+        guard={"kind": "driver", "cap": "100ns", "latency": "20ns"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 190,
+        "lhp_events": 0,
+        "lwp_events": 2,
+        "lwp_grants": 1,
+        "preemptions": 2,
+        "extensions": 2,
+        "extensions_expired": 0,
+        "user_ns": 30,
+        "kernel_ns": 40,
+        "hold_ns": 70,
+        "spin_ns": 70,
+        "spin_lwp_ns": 20,
+        "ready_ns": 210,
+    },
+    b={"preemptions": 1, "extensions": 1, "user_ns": 190, "kernel_ns": 20},
+)
+
+# a0, b0, c0 on p0, first slice to 50; a1, b1, c1 on p1, to 100. X = 5, threshold 30. a0 holds 10-50, LHP, 20
+# left; b0 50-150. a1 spins from 10, notifies 40-45 and 75-80, LWP at 100. Who has just left is not picked: b1
+# 100-200. At 150 a0 is picked before c0, which was queued first; no mark is left, so c1 at 200. a0 holds
+# 150-170 (LWP grant to a1), user to 180, spins (lwp), notifies 210-215 and 245-250, where its slice ends:
+# LWP. It has just left: c0 from 250. At 300 a1, which was preempted first, is picked and holds.
+add(
+    "notify: the preempted holder is picked first",
+    study(
+        320,
+        2,
+        [vm("a", 2, user=10, hold=60), vm("b", 2), vm("c", 2)],
+        round_robin(100, [0.5, 1.0]),
+        response={"kind": "notify", "spin_threshold": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 290,
+        "lhp_events": 1,
+        "lwp_events": 2,
+        "lwp_grants": 1,
+        "preemptions": 3,
+        "yields": 0,
+        "exit_ns": 20,
+        "user_ns": 30,
+        "hold_ns": 80,
+        "spin_ns": 140,
+        "spin_lhp_ns": 45,
+        "spin_lwp_ns": 60,
+        "ready_ns": 370,
+        "holder_off_ns": 100,
+    },
+    b={"preemptions": 2, "user_ns": 200},
+    c={"preemptions": 1, "user_ns": 170},
+)
+
+# a0, a1, a2 on one pCPU. X = 5, threshold 20. a0 holds 30-100, LHP, 30 left. a1 100-130 user, spins to 150
+# (lhp), exit to 155: the first one after a0 in turn is a2, which has not run yet (other). a2 155-185 user,
+# spins to 200 (lhp), LWP. a0 holds 200-230 (grant to a1, off CPU), user to 260, spins to 280 (lwp), exit to
+# 285: a1 is in the spin loop and not eligible, a2 waits: it spins 285-300 (lwp), LWP. a1 holds 300-400
+# (waited 170; grant to a2), preempted in USER. a0 spins 400-420 (lwp), exit to 425: a1 is passed over in
+# USER; a2 owns the lock and holds 425-450 (waited 240).
+add(
+    "directed_yield: round robin",
+    study(
+        450,
+        1,
+        [vm("a", 3, user=30, hold=100)],
+        round_robin(100),
+        response={"kind": "directed_yield", "spin_threshold": "20ns", "target": "round_robin"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 3,
+        "contended_acquisitions": 2,
+        "wait_ns": 410,
+        "lhp_events": 1,
+        "lwp_events": 2,
+        "lwp_grants": 2,
+        "preemptions": 4,
+        "yields": 3,
+        "directed_yields_other": 1,
+        "directed_yields_waiter": 1,
+        "directed_yields_holder": 1,
+        "directed_yields_none": 0,
+        "exit_ns": 15,
+        "user_ns": 120,
+        "hold_ns": 225,
+        "spin_ns": 90,
+        "spin_lhp_ns": 35,
+        "spin_lwp_ns": 55,
+    },
+)
+
+# a0 .. a3 on p0 .. p3, a4 on p0 behind a0, and a b on each pCPU. First slices: p0 30, the others 20. a0 holds
+# 5-30, LHP. a1, a2, a3 spin 5-20 (contention), LWP; their bs 20-120. a4 30-35 user, spins with a threshold of
+# 20: at 55, 75, 95 and 115 it tries a1, a2 and a3 in vain, and so never comes to a0, which it could run.
+add(
+    "directed_yield: round robin tries three siblings",
+    study(
+        120,
+        4,
+        [vm("a", 5, user=5, hold=200), vm("b", 4)],
+        round_robin(100, [0.3, 0.2, 0.2, 0.2], placement="aligned"),
+        response={"kind": "directed_yield", "spin_threshold": "20ns", "target": "round_robin"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 1,
+        "lhp_events": 1,
+        "lwp_events": 3,
+        "preemptions": 4,
+        "yields": 4,
+        "directed_yields_holder": 0,
+        "directed_yields_none": 4,
+        "user_ns": 25,
+        "hold_ns": 25,
+        "spin_ns": 130,
+        "spin_lhp_ns": 85,
+        "ready_ns": 420,
+    },
+    b={"user_ns": 300},
+)
+
+# a0, b0 on p0; a1, b1 on p1; slices of 200. X = 5, threshold 10, doubled at each exit up to 25. a0 holds
+# 10-160. a1 spins 10-20, 25-45, 50-75, 80-105, 110-135, 140-160 and holds. a0 170-180 spins, 185-200 too (of
+# 20), LWP. a1 LHP at 200, 110 left. b0, b1 200-400. From 400 a1 holds, and a0 spins anew 400-410, 415-435,
+# 440-450.
+add(
+    "directed_yield: the window grows until the next dispatch",
+    study(
+        450,
+        2,
+        [vm("a", 2, user=10, hold=150), vm("b", 2)],
+        round_robin(200),
+        response={
+            "kind": "directed_yield",
+            "spin_threshold": "10ns",
+            "target": "round_robin",
+            "window_grow": 2,
+            "window_max": "25ns",
+        },
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 150,
+        "lhp_events": 1,
+        "lwp_events": 1,
+        "preemptions": 2,
+        "yields": 8,
+        "directed_yields_none": 8,
+        "exit_ns": 40,
+        "user_ns": 30,
+        "hold_ns": 240,
+        "spin_ns": 190,
+        "spin_lhp_ns": 0,
+        "ready_ns": 400,
+        "holder_off_ns": 200,
+    },
+    b={"preemptions": 2, "user_ns": 400},
+)
+
 # C = 10, slices of 50: a 0-50, switch, b 60-110, switch, a 120-170, switch, b 180-200. Each holds in the last
 # 20 ns of its slice; the release at the slice end comes first.
 SWITCH_STUDY = (1, [vm("a", user=30, hold=20), vm("b", user=30, hold=20)], round_robin(50))
@@ -1011,12 +1495,12 @@ add(
     b={"preemptions": 0, "context_switches": 2, "user_ns": 0, "switch_ns": 6, "ready_ns": 90},
 )
 
-# Slot 0: a, slot 1: b, slot 2: c, two vCPUs each; all within the slot of a. Threshold 30, X = 5. a0 holds 10-20,
-# exit to 25, halted to 128. a1 spins 10-20, holds 20-30, exit to 35, halted to 138. b0 fills p0 25-45, exit to
-# 50, halted to 92; b1 p1 35-55, exit to 60, halted to 102. c0 fills p0 from 50, holds from 60; c1 p1 from 60,
-# spins 70-100, exit to 105, spins on to 135, exit to 140: b0 wakes beside c0, b1 inside the first exit of c1,
-# and neither pushes off. a0 pushes c0 off at 128 (LHP). a1 wakes inside the second exit: c1 is preempted at
-# 140 (LWP). a0 holds 138-148, exit.
+# Slot 0: a, slot 1: b, slot 2: c, two vCPUs each; all within the slot of a. Threshold 30, X = 5. a0 holds
+# 10-20, exit to 25, halted to 128. a1 spins 10-20, holds 20-30, exit to 35, halted to 138. b0 fills p0 25-45,
+# exit to 50, halted to 92; b1 p1 35-55, exit to 60, halted to 102. c0 fills p0 from 50, holds from 60; c1 p1
+# from 60, spins 70-100, exit to 105, spins on to 135, exit to 140: b0 wakes beside c0, b1 inside the first
+# exit of c1, and neither pushes off. a0 pushes c0 off at 128 (LHP). a1 wakes inside the second exit: c1 is
+# preempted at 140 (LWP). a0 holds 138-148, exit.
 add(
     "gang: only the owner pushes a filler off",
     study(

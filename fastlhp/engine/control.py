@@ -29,6 +29,10 @@ from fastlhp.engine.machine import (
     settle,
     spin_on,
     start_wait,
+    stop_watching,
+    take_off,
+    trap_hold,
+    watch_lock,
 )
 from fastlhp.engine.rows import (
     get,
@@ -48,6 +52,8 @@ from fastlhp.engine.state import (
     AFTER_HALT,
     AFTER_HLT,
     AFTER_KICK,
+    AFTER_NOTIFY,
+    AFTER_SERVICE,
     AFTER_YIELD,
     ATTEMPT,
     BLOCK,
@@ -62,19 +68,26 @@ from fastlhp.engine.state import (
     HOLDING,
     IN_KERNEL,
     INSISTING,
+    INTERRUPTS,
+    KERNEL,
+    LETS_RUN,
+    LETS_YIELD,
     NEVER,
     NOT_EXTENDED,
     OUTSIDE,
     PLAIN,
     POSITION,
+    PREEMPTS,
     READY,
     REBASE_NS,
     RUNNING,
     SEE_RECORD,
+    SERVING,
     SPIN_ON,
     STRIDE,
     SWITCHING,
     TRAP_EXTENDED_HOLD,
+    TRAP_EXTENDED_KERNEL,
     TRAP_NONE,
     TRAPPED,
     UNTIL,
@@ -91,12 +104,12 @@ from fastlhp.engine.state import (
 
 
 @device
-def _nothing(host, t):
+def _nothing(host, argument):
     pass
 
 
 @device
-def _no_target(host, p):
+def _nobody(host, p):
     return np.int64(-1)
 
 
@@ -125,6 +138,11 @@ def _inherits_nothing(host, left_ns):
     return np.int64(0)
 
 
+@device
+def _lets_run(host):
+    return np.int64(LETS_RUN)
+
+
 lock_attempt = Hook("lock", "attempt")
 lock_release = Hook("lock", "release")
 lock_can_resume = Hook("lock", "can_resume")
@@ -139,12 +157,19 @@ take = Hook("scheduler", "take")
 keeps_rest = Hook("scheduler", "keeps_rest", default=_keeps_none)
 slot_ends = Hook("scheduler", "slot_ends", default=_nothing)
 extension_ns = Hook("guard", "extension_ns", default=_no_extension)
-ends_at_release = Hook("guard", "ends_at_release", default=_keeps_none)
+at_release = Hook("guard", "at_release", default=_lets_run)
+expires_in_any_phase = Hook("guard", "expires_in_any_phase", default=_keeps_none)
+service_ns = Hook("guard", "service_ns", default=_no_extension)
 owes_overrun = Hook("guard", "owes_overrun", default=_keeps_none)
 halts = Hook("response", "halts", default=_keeps_none)
 is_directed = Hook("response", "is_directed", default=_keeps_none)
-target_of = Hook("response", "target_of", default=_no_target)
+target_of = Hook("response", "target_of", default=_nobody)
 inherits = Hook("response", "inherits", default=_inherits_nothing)
+grow_window = Hook("response", "grow_window", default=_nothing)
+stays_without_target = Hook("response", "stays_without_target", default=_keeps_none)
+notifies = Hook("response", "notifies", default=_keeps_none)
+notify = Hook("response", "notify", default=_nothing)
+favourite = Hook("response", "favourite", default=_nobody)
 
 
 # The guest, for events that the vector passes leave
@@ -179,9 +204,12 @@ def release(host, p, t):
     vcpu = vcpu_at(host.vcpus, v)
     g = lock_on(host, p)
     pcpu.halt_pending = get(host, POSITION, p) & HALT_BIT
-    pcpu.guard_pending = np.int64(pcpu.trap == TRAP_EXTENDED_HOLD)
-    if pcpu.trap == TRAP_EXTENDED_HOLD and owes_overrun(config_at(host.config, 0).guard, host):
-        vcpu.debt_ns += t - pcpu.slice_end
+    pcpu.guard_pending = LETS_RUN
+    if pcpu.trap == TRAP_EXTENDED_HOLD:
+        guard = config_at(host.config, 0).guard
+        pcpu.guard_pending = at_release(guard, host)
+        if owes_overrun(guard, host):
+            vcpu.debt_ns += t - pcpu.slice_end
     next_cycle(host, p, t)
     kicked = lock_release(vm_config_at(host.config_vms, vcpu.vm).lock_kind, host, p, g, t)
     after_release(host, p, kicked, t)
@@ -192,7 +220,7 @@ def kick_after_release(host, p, v, t):
     """A vector pass did the release on p, and the lock went to the blocked waiter v."""
     pcpu = pcpu_at(host.pcpus, p)
     pcpu.halt_pending = 0
-    pcpu.guard_pending = 0
+    pcpu.guard_pending = LETS_RUN
     after_release(host, p, v, t)
     set_deadline(host)
 
@@ -210,17 +238,21 @@ def after_release(host, p, kicked, t):
 
 @device
 def after_kick(host, p, t):
-    """What else follows the release: HLT, the guard's yield, or user work."""
+    """What else follows the release: HLT, what the guard waited for, or user work."""
     pcpu = pcpu_at(host.pcpus, p)
     vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
     if pcpu.halt_pending != 0:
         vm.guest_halts += 1
         if not begin_exit(host, p, AFTER_HLT, t):
             halt_guest(host, p, t)
-    elif pcpu.guard_pending != 0:
+    elif pcpu.guard_pending == LETS_YIELD:
         vm.guard_yields += 1
         if not begin_exit(host, p, AFTER_GUARD_YIELD, t):
             give_up(host, p, t)
+    elif pcpu.guard_pending == PREEMPTS:
+        preempt_or_renew(host, p, t)
+    elif pcpu.guard_pending == INTERRUPTS:
+        serve(host, p, t)
     elif pcpu.mode == EXITING:
         end_exit(host, p, t)
 
@@ -235,7 +267,7 @@ def halt_guest(host, p, t):
     halt_time = vm_config_at(host.config_vms, vcpu.vm).halt_time
     _, w1 = words(host, vcpu.vm, vcpu.index, HALT, vcpu.first_cycle + vcpu.slot - 1)
     schedule_wake(host, v, t + duration(halt_time, w1))
-    replace(config_at(host.config, 0).scheduler, host, p, t)
+    run_next(host, p, t)
 
 
 # Leaving the pCPU
@@ -254,11 +286,38 @@ def keep_rest(host, p, t):
 @device
 def give_up(host, p, t):
     """The vCPU on p goes to the tail of its queue and another runs."""
-    scheduler = config_at(host.config, 0).scheduler
     v = pcpu_at(host.pcpus, p).vcpu
     leave(host, p, READY, t)
-    make_ready(scheduler, host, v)
-    replace(scheduler, host, p, t)
+    make_ready(config_at(host.config, 0).scheduler, host, v)
+    run_next(host, p, t)
+
+
+@device
+def run_next(host, p, t):
+    """Let a vCPU run on p, which is free: the one that the response wants, else the scheduler's choice."""
+    config = config_at(host.config, 0)
+    v = favourite(config.response, host, p)
+    if v >= 0:
+        take(config.scheduler, host, p, v)
+        dispatch(host, p, v, t)
+    else:
+        replace(config.scheduler, host, p, t)
+
+
+@device
+def preempt_or_renew(host, p, t):
+    """The vCPU on p has come to where its guard waited for: it is preempted, or goes on if it is alone.
+
+    It may be about to come out of an exit.
+    """
+    pcpu = pcpu_at(host.pcpus, p)
+    if has_queued(config_at(host.config, 0).scheduler, host, p):
+        count_preemption(host, p, t)
+        give_up(host, p, t)
+    else:
+        new_slice(host, p, t)
+        if pcpu.mode == EXITING:
+            end_exit(host, p, t)
 
 
 @device
@@ -270,9 +329,13 @@ def end_extension(host, p, t):
         pcpu.timer = max(pcpu.slice_end, t)
         if owes_overrun(config_at(host.config, 0).guard, host):
             vcpu_at(host.vcpus, pcpu.vcpu).debt_ns += t - pcpu.slice_end
+        stop_watching(host, p)
         if pcpu.trap == TRAP_EXTENDED_HOLD:
             pcpu.trap = TRAP_NONE
             put_mode(host, p, PLAIN, 1)
+        elif pcpu.trap == TRAP_EXTENDED_KERNEL:
+            pcpu.trap = TRAP_NONE
+            put_mode(host, p, IN_KERNEL, 0)
 
 
 @device
@@ -292,29 +355,84 @@ def end_slice(host, p, t):
             pcpu.extended = EXTENDED
             pcpu.extension_end = t + length
             pcpu.timer = pcpu.extension_end
-            if ends_at_release(config.guard, host):
-                # The end of this HOLDING is not for the vector passes.
-                pcpu.trap = TRAP_EXTENDED_HOLD
-                put_mode(host, p, TRAPPED, 1)
+            start_extension(host, p, at_release(config.guard, host), t)
             return
+    if pcpu.extended == EXTENDED and (
+        phase_of(host, p) == HOLDING or expires_in_any_phase(config.guard, host)
+    ):
+        vm_at(host.vms, vcpu.vm).extensions_expired += 1
     count_preemption(host, p, t)
     end_extension(host, p, t)
     give_up(host, p, t)
 
 
 @device
+def start_extension(host, p, waits_for, t):
+    """The slice of the vCPU on p is extended until a release, or what else the guard waits for; or just for a time."""
+    pcpu = pcpu_at(host.pcpus, p)
+    phase = phase_of(host, p)
+    if waits_for == PREEMPTS:
+        # Whatever takes the guest towards safety is not for the vector passes.
+        pcpu.watching = 1
+        if phase == KERNEL:
+            pcpu.trap = TRAP_EXTENDED_KERNEL
+            put_mode(host, p, TRAPPED, 0)
+        elif phase == WAITING:
+            watch_lock(host, p, lock_on(host, p))
+    if waits_for != LETS_RUN and phase == HOLDING:
+        trap_hold(host, p)  # nor is the end of this HOLDING
+    elif waits_for == INTERRUPTS:
+        serve(host, p, t)
+
+
+@device
+def serve(host, p, t):
+    """The guest on p serves its driver's interrupt: kernel time in which its own phase is frozen, as in an exit."""
+    pcpu = pcpu_at(host.pcpus, p)
+    v = pcpu.vcpu
+    length = service_ns(config_at(host.config, 0).guard, host, v)
+    pcpu.service_end = t + length
+    if length == 0:
+        after_service(host, p, t)
+        return
+    if pcpu.mode == RUNNING:
+        take_off(host, p, SERVING, t)
+    else:
+        set_state(host, v, SERVING, t)
+    pcpu.mode = EXITING
+    pcpu.action = AFTER_SERVICE
+    pcpu.timer = max(min(pcpu.service_end, pcpu.extension_end), t)
+
+
+@device
+def after_service(host, p, t):
+    """The interrupt on p is served, or its guard's cap has come first."""
+    pcpu = pcpu_at(host.pcpus, p)
+    if pcpu.service_end > t and has_queued(config_at(host.config, 0).scheduler, host, p):
+        vm_at(host.vms, vcpu_at(host.vcpus, pcpu.vcpu).vm).extensions_expired += 1
+    preempt_or_renew(host, p, t)
+
+
+@device
 def end_threshold(host, p, t):
     """The waiter on p has spun for a threshold: the response's, or else its lock's own."""
-    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
+    config = config_at(host.config, 0)
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
     put(host, UNTIL, p, NEVER)
     if vcpu.patience_at < FOREVER and vcpu.threshold_at > t:
         end_patience(host, p, t)
         return
+    if notifies(config.response, host):
+        if not begin_exit(host, p, AFTER_NOTIFY, t):
+            after_notify(host, p, t)
+        return
     end_extension(host, p, t)
-    if halts(config_at(host.config, 0).response, host):
+    if halts(config.response, host):
         if not begin_exit(host, p, AFTER_HALT, t):
             after_halt(host, p, t)
     else:
+        grow_window(config.response, host, pcpu.vcpu)
         vm_at(host.vms, vcpu.vm).yields += 1
         if not begin_exit(host, p, AFTER_YIELD, t):
             after_yield(host, p, t)
@@ -385,13 +503,27 @@ def after_yield(host, p, t):
         boosted.rest_ns = 0
         boosted.inherited_ns = inherited
         dispatch(host, p, target, t)
-    elif yields(config.scheduler, host, p):
+    elif yields(config.scheduler, host, p) and not stays_without_target(config.response, host):
         keep_rest(host, p, t)
         give_up(host, p, t)
-    elif pcpu.mode == EXITING:
+    else:
+        go_on_spinning(host, p, t)
+
+
+@device
+def go_on_spinning(host, p, t):
+    """The exit of the waiter on p, of whatever length, is over, and it keeps its pCPU."""
+    if pcpu_at(host.pcpus, p).mode == EXITING:
         end_exit(host, p, t)
     else:
         spin_on(host, p, t)
+
+
+@device
+def after_notify(host, p, t):
+    """The exit by which the waiter on p tells of its long spin is over."""
+    notify(config_at(host.config, 0).response, host, pcpu_at(host.pcpus, p).vcpu)
+    go_on_spinning(host, p, t)
 
 
 @device
@@ -422,7 +554,7 @@ def after_halt(host, p, t):
         keep_rest(host, p, t)
         leave(host, p, HALTED, t)
         block(host, v)
-        replace(config_at(host.config, 0).scheduler, host, p, t)
+        run_next(host, p, t)
 
 
 @device
@@ -443,6 +575,10 @@ def pcpu_event(host, p, t):
         halt_guest(host, p, t)
     elif pcpu.action == AFTER_GIVING_WAY:
         after_giving_way(host, p, t)
+    elif pcpu.action == AFTER_NOTIFY:
+        after_notify(host, p, t)
+    elif pcpu.action == AFTER_SERVICE:
+        after_service(host, p, t)
     else:
         give_up(host, p, t)
 

@@ -12,6 +12,7 @@ from fastlhp.engine.machine import (
     put_on,
     set_state,
     spin_on,
+    stop_watching,
 )
 from fastlhp.engine.rows import lock_on
 from fastlhp.engine.state import (
@@ -52,6 +53,7 @@ def new_slice(host, p, t):
     vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
     length = slice_ns(config_at(host.config, 0).scheduler, host, pcpu.vcpu)
     pcpu.extended = NOT_EXTENDED
+    stop_watching(host, p)
     pcpu.slice_end = FOREVER
     if length < FOREVER:
         pcpu.slice_end = t + max(length - vcpu.debt_ns, np.int64(1))
@@ -94,6 +96,7 @@ def dispatch(host, p, v, t):
     pcpu = pcpu_at(host.pcpus, p)
     vcpu = vcpu_at(host.vcpus, v)
     set_state(host, v, SWITCHING, t)
+    vcpu.window = 1
     host.n_idle -= 1
     switched = pcpu.last >= 0 and pcpu.last != v
     pcpu.vcpu = v

@@ -50,7 +50,9 @@ class Encoded:
         self._alive.append(vms)
         threshold = getattr(configuration.response, "spin_threshold", None)
         wakeup = getattr(configuration.response, "wakeup", None)
-        drawn_threshold = threshold is not None and not isinstance(threshold, Constant)
+        threshold_max: Any = getattr(configuration.response, "window_max", None)
+        grows = getattr(configuration.response, "window_grow", 1) > 1
+        drawn_threshold = grows or (threshold is not None and not isinstance(threshold, Constant))
         # VMs of one group share their objects: encode each group once.
         encoded: dict[int, Any] = {}
         first_vcpu = first_lock = 0
@@ -75,6 +77,7 @@ class Encoded:
         config["context_switch"] = self._distribution(host.context_switch)
         config["vm_exit"] = self._distribution(host.vm_exit)
         config["threshold"] = self._distribution(threshold) if threshold is not None else 0
+        config["threshold_max"] = threshold_max.value_ns if grows else 0
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
         config["window_end"] = configuration.warmup_ns + configuration.duration_ns

@@ -38,7 +38,6 @@ from fastlhp.engine.state import (
     DRAW_MASK,
     EXIT,
     EXITING,
-    EXTENDED,
     FOREVER,
     GRANT,
     HANDOVER,
@@ -58,10 +57,12 @@ from fastlhp.engine.state import (
     READY,
     RUNNING,
     SEE_RECORD,
+    SERVING,
     SLOTS,
     SPINNING,
     SWITCHING,
     THRESHOLD_DRAW,
+    TRAP_EXTENDED_HOLD,
     TRAP_HANDOVER,
     TRAP_NONE,
     TRAPPED,
@@ -114,15 +115,18 @@ def draw_exit(host, v):
 
 @device
 def draw_threshold(host, v, t):
-    """When a spin that starts at t reaches its threshold; FOREVER without a response."""
-    threshold = config_at(host.config, 0).threshold
+    """When a spin that starts at t reaches its threshold, grown by the vCPU's window; FOREVER without a response."""
+    config = config_at(host.config, 0)
+    threshold = config.threshold
     if threshold == 0:
         return np.int64(FOREVER)
-    if is_constant(threshold):
-        return t + distribution_at(threshold, 0).value
     vcpu = vcpu_at(host.vcpus, v)
-    vcpu.n_threshold += 1
-    return t + draw_ns(host, threshold, vcpu, THRESHOLD_DRAW, vcpu.n_threshold - 1)
+    if is_constant(threshold):
+        length = distribution_at(threshold, 0).value
+    else:
+        vcpu.n_threshold += 1
+        length = draw_ns(host, threshold, vcpu, THRESHOLD_DRAW, vcpu.n_threshold - 1)
+    return t + max(length, min(length * vcpu.window, config.threshold_max))
 
 
 @device
@@ -197,6 +201,9 @@ def book(host, v, t):
     vcpu.since = t
     if vcpu.state == RUNNING:
         vm.spin_ns += dt
+    elif vcpu.state == SERVING:
+        vm.spin_ns += dt
+        vm.kernel_ns += dt
     elif vcpu.state == READY:
         vm.ready_ns += dt
     elif vcpu.state == EXITING:
@@ -294,9 +301,44 @@ def owner_returns(host, g, t):
 @device
 def start_hold(host, p, t):
     """The vCPU on p starts HOLDING."""
+    pcpu = pcpu_at(host.pcpus, p)
     put_mode(host, p, PLAIN, 1)
     put_until(host, p, t + hold_drawn_on(host, p))
-    pcpu_at(host.pcpus, p).trap = TRAP_NONE
+    pcpu.trap = TRAP_NONE
+    if pcpu.watching != 0:
+        trap_hold(host, p)
+
+
+@device
+def trap_hold(host, p):
+    """The end of the HOLDING on p is not for the passes."""
+    put_mode(host, p, TRAPPED, 1)
+    pcpu_at(host.pcpus, p).trap = TRAP_EXTENDED_HOLD
+
+
+@device
+def watch_lock(host, p, g):
+    """The waiter on p is watched: keep what happens to its lock g from the passes."""
+    lock = lock_at(host.lock_records, g)
+    pcpu_at(host.pcpus, p).watched_lock = g
+    lock.n_watching += 1
+    word = get_word(host, g)
+    lock.withheld |= word & WORD_QUEUED
+    put_word(host, g, word & ~WORD_QUEUED)
+
+
+@device
+def stop_watching(host, p):
+    """The guest on p is not watched any more: nor is the lock that it waited for, if no other waiter is."""
+    pcpu = pcpu_at(host.pcpus, p)
+    pcpu.watching = 0
+    if pcpu.watched_lock >= 0:
+        lock = lock_at(host.lock_records, pcpu.watched_lock)
+        lock.n_watching -= 1
+        if lock.n_watching == 0:
+            put_word(host, pcpu.watched_lock, get_word(host, pcpu.watched_lock) | lock.withheld)
+            lock.withheld = 0
+        pcpu.watched_lock = -1
 
 
 @device
@@ -321,9 +363,13 @@ def spin_on(host, p, t):
 @device
 def start_wait(host, p, t):
     """The wait of the vCPU on p begins."""
+    pcpu = pcpu_at(host.pcpus, p)
     put_mode(host, p, SPINNING, 1)
     put(host, ATTEMPT, p, t - host.base_ns)
     put(host, UNTIL, p, NEVER)
+    pcpu.trap = TRAP_NONE
+    if pcpu.watching != 0:
+        watch_lock(host, p, lock_on(host, p))
 
 
 @device
@@ -545,6 +591,8 @@ def put_on(host, p, t):
     vcpu = vcpu_at(host.vcpus, v)
     set_state(host, v, RUNNING, t)
     pcpu.mode = RUNNING
+    vcpu.preempted = 0
+    vcpu.spin_loop = 0
     phase = vcpu.phase
     if phase == WAITING:
         put_position(host, p, v, vcpu.slot, SPINNING, 1)
@@ -617,17 +665,20 @@ def leave(host, p, state, t):
     pcpu.mode = IDLE
     pcpu.timer = FOREVER
     pcpu.extended = NOT_EXTENDED
+    stop_watching(host, p)
     host.n_idle += 1
 
 
 @device
 def count_preemption(host, p, t):
-    """The pCPU p is about to be taken from its running vCPU against its will."""
+    """The pCPU p is about to be taken from its vCPU against its will."""
     pcpu = pcpu_at(host.pcpus, p)
     vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
     vm = vm_at(host.vms, vcpu.vm)
-    phase = phase_of(host, p)
+    phase = phase_of(host, p) if pcpu.mode == RUNNING else vcpu.phase
     vm.preemptions += 1
+    host.n_preempted += 1
+    vcpu.preempted = host.n_preempted
     if phase == HOLDING:
         vm.lhp_events += 1
         cycle = vcpu.first_cycle + slot_of(host, p)
@@ -635,8 +686,6 @@ def count_preemption(host, p, t):
             vcpu.lhp_cycle = cycle
             vm.lhp_acquisitions += 1
         vcpu.off_since = t
-        if pcpu.extended == EXTENDED:
-            vm.extensions_expired += 1
     elif phase == WAITING or phase == HANDOVER:
         vm.lwp_events += 1
     vcpu.rest_ns = 0

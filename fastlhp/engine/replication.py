@@ -67,6 +67,7 @@ def start_replication(host, item_address):
     host.slot_end = FOREVER
     host.n_slot = 0
     host.n_slot_draw = 0
+    host.n_preempted = 0
     host.error = 0
     threshold = np.int64(-1)
     if config.threshold != 0 and is_constant(config.threshold):
@@ -85,6 +86,8 @@ def start_replication(host, item_address):
         pcpu.slice_end = FOREVER
         pcpu.extension_end = 0
         pcpu.extended = 0
+        pcpu.watching = 0
+        pcpu.watched_lock = -1
         pcpu.trap = 0
         pcpu.action = 0
         pcpu.halt_pending = 0
@@ -118,6 +121,8 @@ def _start_vm(host, m):
         lock.last_number = 0
         lock.serving = 0
         lock.out_of_order = 0
+        lock.n_watching = 0
+        lock.withheld = 0
         clear_lock(host, g)
     for j in range(vm_config.n_vcpu):
         v = vm_config.first_vcpu + j

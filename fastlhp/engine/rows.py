@@ -31,6 +31,7 @@ from fastlhp.engine.state import (
     STRIDE,
     TICKETS,
     TILE_SIZE,
+    TRAP_EXTENDED_KERNEL,
     TRAP_HANDOVER,
     UNTIL,
     USER,
@@ -102,8 +103,11 @@ def phase_of(host, p):
         return np.int64(WAITING)
     if mode == IN_KERNEL:
         return np.int64(KERNEL)
-    if pcpu_at(host.pcpus, p).trap == TRAP_HANDOVER:
+    trap = pcpu_at(host.pcpus, p).trap
+    if trap == TRAP_HANDOVER:
         return np.int64(HANDOVER)
+    if trap == TRAP_EXTENDED_KERNEL:
+        return np.int64(KERNEL)
     return np.int64(HOLDING)
 
 

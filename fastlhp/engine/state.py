@@ -55,7 +55,7 @@ PLAIN, IN_KERNEL, SPINNING, TRAPPED = 0, 1, -2, -1
 # Guest phases.
 USER, KERNEL, HOLDING, WAITING, HANDOVER = range(5)
 # What a TRAPPED row is about (PCPU.trap).
-TRAP_NONE, TRAP_HANDOVER, TRAP_EXTENDED_HOLD = range(3)
+TRAP_NONE, TRAP_HANDOVER, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(4)
 
 # A VM with kernel phases, several locks or HLT has a second buffer for each vCPU: a kernel time for each cycle,
 # then for each cycle its bits of POSITION (CYCLE_MASK).
@@ -93,13 +93,22 @@ WORD_SCALAR = 1 << 20  # every attempt and release is for scalar code
 
 # pCPU modes and vCPU states.
 IDLE, SWITCHING, RUNNING, EXITING = range(4)
-READY, HALTED = 4, 5  # states of a vCPU beside SWITCHING, RUNNING, EXITING
+READY, HALTED, SERVING = 4, 5, 6  # states of a vCPU beside SWITCHING, RUNNING, EXITING
 
 # Guards' extension of a slice (PCPU.extended).
 NOT_EXTENDED, EXTENDED, WAS_EXTENDED = range(3)
 
 # What follows an exit (PCPU.action).
-AFTER_KICK, AFTER_YIELD, AFTER_HALT, AFTER_HLT, AFTER_GUARD_YIELD, AFTER_GIVING_WAY = range(6)
+(
+    AFTER_KICK,
+    AFTER_YIELD,
+    AFTER_HALT,
+    AFTER_HLT,
+    AFTER_GUARD_YIELD,
+    AFTER_GIVING_WAY,
+    AFTER_NOTIFY,
+    AFTER_SERVICE,
+) = range(8)
 
 # What a waiter does whose lock has a threshold of its own, once it is reached.
 SPIN_ON, BLOCK, GIVE_WAY = range(3)
@@ -107,11 +116,15 @@ SPIN_ON, BLOCK, GIVE_WAY = range(3)
 # Where a waiter is (VCPU.outside): in the ring of its lock's queue; not in it; not, and not to be put off any more.
 IN_RING, OUTSIDE, INSISTING = range(3)
 
+# What a guard does when a vCPU leaves HOLDING in an extension: nothing; let the guest yield by hypercall; preempt it,
+# because its mode says that it is safe; let it serve an interrupt first.
+LETS_RUN, LETS_YIELD, PREEMPTS, INTERRUPTS = range(4)
+
 FOREVER = 2**62
 REBASE_NS = 2**29
 LONGEST_NS = 2**30
 
-N_PURPOSES = 18
+N_PURPOSES = 19
 (
     CYCLE,
     CHOICE,
@@ -131,6 +144,7 @@ N_PURPOSES = 18
     EXIT,
     PATIENCE,
     CHECK,
+    INTERRUPT,
 ) = range(N_PURPOSES)
 HOST_OWNER = 0xFFFFFFFF
 
@@ -147,7 +161,7 @@ CONFIG = np.dtype(
         (name, _i8)
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
-            "response_parameters vms context_switch vm_exit threshold weighted window_start window_end"
+            "response_parameters vms context_switch vm_exit threshold threshold_max weighted window_start window_end"
         ).split()
     ]
 )
@@ -174,7 +188,7 @@ HOST = np.dtype(
             "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words slots config "
             "config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring "
             "histogram n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
-            "slot slot_end n_slot n_slot_draw error"
+            "slot slot_end n_slot n_slot_draw n_preempted error"
         ).split()
     ]
 )
@@ -187,13 +201,15 @@ PCPU = np.dtype(
     [
         (name, _i8)
         for name in (
-            "mode vcpu last timer slice_end extension_end extended trap action halt_pending guard_pending"
+            "mode vcpu last timer slice_end extension_end extended watching watched_lock service_end trap action "
+            "halt_pending guard_pending"
         ).split()
     ]
 )
 """timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the
-slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; action: what follows the exit; *_pending: what follows a release's
-kick."""
+slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; watching: 1 if the extension ends when the guest's mode says that it is
+safe; watched_lock: the lock whose grant is kept from the passes for that, -1 if none; action: what follows the exit;
+*_pending: what follows a release's kick. While a guest serves an interrupt, its pCPU is EXITING."""
 
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
@@ -204,16 +220,18 @@ VCPU = np.dtype(
             "vm index home next previous state since phase residual slot lock ticket attempt handover spin_since "
             "first_cycle user_ns kernel_ns hold_ns zero_phases buffer_user_ns buffer_kernel_ns buffer_hold_ns "
             "buffer_zero_phases stream_key stream_counter lhp_cycle off_since "
-            "rest_ns debt_ns inherited_ns wake_at blocked matrix_row n_slice n_threshold n_extension n_wakeup n_target "
-            "n_handover n_switch n_exit threshold_at patience_at patience_ns beyond_ns timeout_ns outside number "
-            "asleep pending n_patience n_check"
+            "rest_ns debt_ns inherited_ns wake_at blocked matrix_row preempted spin_loop window last_boosted marked "
+            "n_slice n_threshold n_extension n_wakeup n_target n_handover n_switch n_exit n_interrupt threshold_at "
+            "patience_at patience_ns beyond_ns timeout_ns outside number asleep pending n_patience n_check"
         ).split()
     ]
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
 the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; buffer_*: sums over the
 buffer but for its last cycle; spin_since: up to
-where spinning is booked.
+where spinning is booked; preempted: the number of its preemption if that is why it does not run, else 0; spin_loop:
+see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with its first
+vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
 
 Of waiters whose lock has thresholds of its own (of the others patience_at is FOREVER): threshold_at: end of the
 response's threshold; patience_at: end of the lock's, of the running waiter; patience_ns: what is left of it, off CPU;
@@ -228,12 +246,13 @@ LOCK_RECORD = np.dtype(
     [
         (name, _i8)
         for name in (
-            "vm off_owner off_holding n_grant n_kick n_blocked contended wait_ns wait_max_ns "
+            "vm off_owner off_holding n_grant n_kick n_blocked n_watching withheld contended wait_ns wait_max_ns "
             "n_waiting last_number serving out_of_order"
         ).split()
     ]
 )
-"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; contended,
+"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; n_watching: the
+pCPUs that watch it (see `PCPU`); withheld: the bit of its word that the passes do not see meanwhile; contended,
 wait_ns, wait_max_ns: the lock's part of its VM's counters; n_waiting .. out_of_order: of locks with a line (`line.py`):
 waiters of a lock that may be free though it has some, the last number given, and of `preemptable_ticket` the number
 being served and whether the lock went out of order."""

@@ -459,7 +459,7 @@ _TABLE: tuple[Metric, ...] = (
     _count("guest_halts", "HLT instructions of the guest"),
     _count("kicks", "Hypercalls that wake a blocked lock waiter"),
     _count("extensions", "Slice ends put off by a guard"),
-    _count("extensions_expired", "Extensions that ended in a preemption of the lock holder"),
+    _count("extensions_expired", "Extensions that ran out: the vCPU was preempted all the same"),
     _count(
         "events", "Simulated events: ends of phases and context switches, the warm-up included", levels=_HOST
     ),

@@ -26,13 +26,21 @@ PV_LOCKS = ("pv_ticket", "pv_queue", "hybrid_queue")
 LATER_LOCKS = (*PV_LOCKS, "preemptable_ticket", "informed")
 FIRST_LOCK_CASE = 2_000_000
 """From this number on, cases are about `LATER_LOCKS`."""
-TARGETS = ("holder", "random", "waiter")
-RESPONSES = ("none", "yield", "halt", *TARGETS)
+TARGETS = ("holder", "random", "waiter", "round_robin")
+RESPONSES = ("none", "yield", "halt", "holder", "random", "waiter")
 POLICIES = (
     *product(("round_robin", "global"), ("none", "delay", "extra_slice"), RESPONSES),
     *product(("gang",), ("none",), ("none", "yield", "halt")),
 )
 """Scheduler, guard and response; a directed yield by its target."""
+ALL_RESPONSES = (*RESPONSES, "round_robin", "notify")
+GUARD_POLICIES = (
+    *product(("round_robin", "global"), ("monitor", "monitor_halt", "driver"), ALL_RESPONSES),
+    *product(("round_robin", "global"), ("none", "delay", "extra_slice"), ("round_robin", "notify")),
+    *product(("gang",), ("none",), ("notify",)),
+)
+"""Those with the guards and responses that came later, so that the numbers of the first ones keep their meaning."""
+SERIES = {"case": POLICIES, "guard": GUARD_POLICIES}
 
 
 def random_duration(rng: random.Random, low: int, high: int) -> Any:
@@ -96,11 +104,26 @@ def random_guard(rng: random.Random, kind: str) -> dict[str, Any]:
         return {"kind": kind, "cap": cap, "repay": rng.random() < 0.5}
     if kind == "extra_slice":
         return {"kind": kind, "length": random_duration(rng, 300, 3000)}
+    if kind in ("monitor", "driver"):
+        guard = {
+            "kind": kind,
+            "cap": rng.choice(["0ns", *[random_duration(rng, 300, 3000) for _ in range(5)]]),
+        }
+        if kind == "driver":
+            guard["latency"] = rng.choice(
+                ["0ns", random_duration(rng, 50, 500), random_duration(rng, 50, 500)]
+            )
+        return guard
+    if kind == "monitor_halt":
+        return {
+            "kind": kind,
+            "window": rng.choice(["0ns", *[random_duration(rng, 300, 3000) for _ in range(5)]]),
+        }
     return {"kind": kind}
 
 
-def random_response(rng: random.Random, name: str) -> dict[str, Any]:
-    """Parameters of a response, a directed yield by its target."""
+def random_response(rng: random.Random, name: str, may_grow: bool = False) -> dict[str, Any]:
+    """Parameters of a response, a directed yield by its target; its window may grow."""
     if name == "none":
         return {"kind": name}
     response: dict[str, Any] = {"kind": name, "spin_threshold": random_duration(rng, 200, 3000)}
@@ -109,6 +132,9 @@ def random_response(rng: random.Random, name: str) -> dict[str, Any]:
         response["target"] = name
         response["migrate"] = rng.random() < 0.5
         response["boost_slice"] = rng.choice(["rest", "full"])
+        if may_grow and rng.random() < 0.5:
+            response["window_grow"] = rng.choice([True, 2, 3])
+            response["window_max"] = rng.choice(["500ns", "4us", "1s"])
     if name == "halt":
         response["wakeup"] = rng.choice(["0ns", random_duration(rng, 200, 2000)])
     return response
@@ -151,17 +177,18 @@ def lock_case(number: int) -> dict[str, Any]:
     return case
 
 
-def random_case(number: int) -> dict[str, Any]:
-    """The study of this number; from 1 to 9 pCPUs, so up to three tiles of rows."""
+def random_case(number: int, series: str = "case") -> dict[str, Any]:
+    """The study of this number in a series (`SERIES`); from 1 to 9 pCPUs, so up to three tiles of rows."""
     if number >= FIRST_LOCK_CASE:
         return lock_case(number)
-    rng = random.Random(f"case {number}")
-    scheduler, guard, response = POLICIES[number % len(POLICIES)]
+    rng = random.Random(f"{series} {number}")
+    policies = SERIES[series]
+    scheduler, guard, response = policies[number % len(policies)]
     pcpus = rng.choice([1, 2, 2, 2, 3, 4, 5, 9])
     most_vcpus = min(pcpus, 4) if scheduler == "gang" else 4
     return {
         "study": {
-            "name": f"case {number}",
+            "name": f"{series} {number}",
             "seed": rng.choice([1, 77, 2**63 + 5]),
             "duration": rng.choice(["60us", "150us", "300us"]),
             "warmup": rng.choice(["0ns", "40us"]),
@@ -176,15 +203,15 @@ def random_case(number: int) -> dict[str, Any]:
         "policy": {
             "scheduler": random_scheduler(rng, scheduler, pcpus),
             "guard": random_guard(rng, guard),
-            "response": random_response(rng, response),
+            "response": random_response(rng, response, may_grow=series != "case"),
         },
         "vm": [random_vm(rng, i, most_vcpus) for i in range(rng.choice([1, 2, 2, 3]))],
     }
 
 
-def random_study(number: int) -> Study:
-    """The case of this number, loaded."""
-    return load(random_case(number))
+def random_study(number: int, series: str = "case") -> Study:
+    """The case of this number in a series, loaded."""
+    return load(random_case(number, series))
 
 
 def tables(distribution: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import FIRST_LOCK_CASE, LATER_LOCKS, POLICIES, differences, random_study
+from cases import FIRST_LOCK_CASE, LATER_LOCKS, POLICIES, SERIES, differences, random_study
 from traces import TRACES
 
 from fastlhp.engine import block
@@ -17,6 +17,7 @@ from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
 N_CASES = 200
 N_LOCK_CASES = 200
+N_GUARD_CASES = 200
 N_NIGHTLY = 2000
 CHUNK = 20
 FOUND = (10_879,)
@@ -24,15 +25,15 @@ FOUND = (10_879,)
 NOT_YET_MODELLED = {"costop_ns"}
 
 
-def check_cases(numbers: Iterable[int]) -> None:
-    """Compare the cases of these numbers."""
+def check_cases(numbers: Iterable[int], series: str = "case") -> None:
+    """Compare the cases of these numbers of a series."""
     failures = []
     for number in numbers:
-        study = random_study(number)
+        study = random_study(number, series)
         for configuration in study.configurations:
             found = differences(configuration, study.seed, study.replications)
             if found:
-                failures.append(f"case {number}: " + "; ".join(found[:4]))
+                failures.append(f"{series} {number}: " + "; ".join(found[:4]))
     assert not failures, "\n".join(failures)
 
 
@@ -56,17 +57,25 @@ def test_random_cases_of_later_locks(first: int) -> None:
     check_cases(range(first, first + CHUNK))
 
 
+@pytest.mark.parametrize("first", range(0, N_GUARD_CASES, CHUNK))
+def test_random_guard_cases(first: int) -> None:
+    """Random studies of the later guards and responses."""
+    check_cases(range(first, first + CHUNK), "guard")
+
+
 def test_cases_that_failed() -> None:
     """Random studies that found a mistake."""
     check_cases(FOUND)
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("series", SERIES)
 @pytest.mark.parametrize("first", range(10_000, 10_000 + N_NIGHTLY, CHUNK))
-def test_many_random_cases(first: int) -> None:
+def test_many_random_cases(first: int, series: str) -> None:
     """Ten times as many other ones."""
-    check_cases(range(first, first + CHUNK))
-    check_cases(range(FIRST_LOCK_CASE + first, FIRST_LOCK_CASE + first + CHUNK))
+    check_cases(range(first, first + CHUNK), series)
+    if series == "case":
+        check_cases(range(FIRST_LOCK_CASE + first, FIRST_LOCK_CASE + first + CHUNK))
 
 
 def test_cases_exercise_every_counter() -> None:

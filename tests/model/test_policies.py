@@ -94,9 +94,25 @@ BAD = [
     ("guard", {"kind": "extra_slice", "cap": "1ms"}, "policy.guard.cap", "the keys are length"),
     ("guard", {"kind": ["delay"]}, "policy.guard.kind", "a guard"),
     ("response", {"kind": "yield", "spin_threshold": "0us"}, "policy.response.spin_threshold", "not zero"),
-    ("response", {"kind": "directed_yield", "target": "round_robin"}, "policy.response.target", '"waiter"'),
-    ("response", {"kind": "directed_yield", "window_grow": 2}, "policy.response.window_grow", "no such key"),
-    ("response", {"kind": "directed_yield", "window_max": "1s"}, "policy.response.window_max", "no such key"),
+    ("guard", {"kind": "monitor", "latency": "2us"}, "policy.guard.latency", "the keys are cap"),
+    ("guard", {"kind": "monitor_halt", "cap": "1ms"}, "policy.guard.cap", "the keys are window"),
+    ("guard", {"kind": "driver", "latency": 2}, "policy.guard.latency", "a bare number has no unit"),
+    ("response", {"kind": "notify", "spin_threshold": "0us"}, "policy.response.spin_threshold", "not zero"),
+    ("response", {"kind": "directed_yield", "target": "next"}, "policy.response.target", '"round_robin"'),
+    (
+        "response",
+        {"kind": "directed_yield", "window_grow": 0},
+        "policy.response.window_grow",
+        "a whole number from 1",
+    ),
+    ("response", {"kind": "directed_yield", "window_grow": 2.0}, "policy.response.window_grow", "true for 2"),
+    ("response", {"kind": "directed_yield", "window_max": 9}, "policy.response.window_max", "a bare number"),
+    (
+        "response",
+        {"kind": "directed_yield", "window_max": {"exponential": "1ms"}},
+        "policy.response.window_max",
+        "a constant",
+    ),
     (
         "response",
         {"kind": "halt", "spin_threshold": "1e8pauses"},
@@ -132,6 +148,17 @@ def test_caps_of_zero_and_random_caps_are_fine(example):
     assert load(example).configurations[0].guard.cap.is_zero
     example["policy"]["guard"] = {"kind": "delay", "cap": {"exponential": "10us"}}
     assert load(example).configurations[0].guard.cap == Exponential(10_000.0)
+
+
+def test_a_window_that_grows(example):
+    for written, factor in ((True, 2), (False, 1), (3, 3)):
+        example["policy"]["response"] = {
+            "kind": "directed_yield",
+            "window_grow": written,
+            "window_max": "1ms",
+        }
+        response = load(example).configurations[0].response
+        assert (response.window_grow, response.window_max) == (factor, Constant(1_000_000))
 
 
 def test_parameters_can_be_made_in_python(example):

@@ -16,7 +16,7 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.machine import draw_ns, is_constant
 from fastlhp.engine.parameters import view
 from fastlhp.engine.rows import phase_of
-from fastlhp.engine.state import EXTENSION, HOLDING, config_at, distribution_at, pcpu_at, vcpu_at
+from fastlhp.engine.state import EXTENSION, HOLDING, LETS_YIELD, config_at, distribution_at, pcpu_at, vcpu_at
 from fastlhp.model.distributions import Duration
 from fastlhp.model.policy import GuardParameters
 from fastlhp.model.validation import written
@@ -46,9 +46,7 @@ parameters = view(Delay)
 
 @device
 def draw_extension(host, p, distribution):
-    """Length of an extension for the vCPU on p; 0 if it is not HOLDING."""
-    if phase_of(host, p) != HOLDING:
-        return 0
+    """Length of an extension for the vCPU on p."""
     if is_constant(distribution):
         return distribution_at(distribution, 0).value
     vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
@@ -59,13 +57,15 @@ def draw_extension(host, p, distribution):
 @device
 def extension_ns(host, p):
     """How long the vCPU on p may go on after its slice end."""
+    if phase_of(host, p) != HOLDING:
+        return 0
     return draw_extension(host, p, parameters(config_at(host.config, 0).guard_parameters, 0).cap)
 
 
 @device
-def ends_at_release(host):
-    """The guest gives the pCPU up at the release."""
-    return True
+def at_release(host):
+    """The guest gives the pCPU up by hypercall."""
+    return LETS_YIELD
 
 
 @device

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from fastlhp.engine.jit import device
 from fastlhp.engine.parameters import view
-from fastlhp.engine.state import config_at
+from fastlhp.engine.rows import phase_of
+from fastlhp.engine.state import HOLDING, config_at
 from fastlhp.model.distributions import Duration
 from fastlhp.model.policy import GuardParameters
 from fastlhp.model.validation import written
@@ -42,4 +43,6 @@ parameters = view(ExtraSlice)
 @device
 def extension_ns(host, p):
     """How long the vCPU on p may go on after its slice end."""
+    if phase_of(host, p) != HOLDING:
+        return 0
     return draw_extension(host, p, parameters(config_at(host.config, 0).guard_parameters, 0).length)

@@ -2,8 +2,12 @@
 
 What KVM does after a pause-loop exit (``kvm_vcpu_on_spin`` and ``yield_to`` in ``virt/kvm/kvm_main.c``), with
 the choice of the sibling as a parameter: `holder` is the oracle that bounds what any choice can gain,
-`random` knows nothing, `waiter` is the bad choice that boosts those who would only spin as well. Why the
-choice matters: [1]_.
+`random` knows nothing, `waiter` is the bad choice that boosts those who would only spin as well, `round_robin`
+is KVM's own loop over the siblings. Why the choice matters, and why those that have just yielded themselves are passed
+over every other time: [1]_.
+
+With pause-loop exiting the threshold is a window that grows with every exit until the vCPU is scheduled in anew
+(``ple_window_grow`` and ``grow_ple_window`` in ``arch/x86/kvm``); there it starts at 4096 cycles and doubles.
 
 References
 ----------
@@ -11,7 +15,9 @@ References
    2012.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from fastlhp.engine.draws import choice, words
 from fastlhp.engine.hooks import Hook
@@ -23,6 +29,7 @@ from fastlhp.engine.state import (
     READY,
     RUNNING,
     TARGET,
+    USER,
     WAITING,
     config_at,
     lock_at,
@@ -30,11 +37,29 @@ from fastlhp.engine.state import (
     vcpu_at,
     vm_config_at,
 )
-from fastlhp.model.distributions import PositiveDuration
+from fastlhp.model.distributions import Constant, Distribution, PositiveDuration
 from fastlhp.model.policy import ResponseParameters
-from fastlhp.model.validation import written
+from fastlhp.model.units import DURATION_HELP
+from fastlhp.model.validation import Accepts, refused, written
 
 __all__ = ["DirectedYield"]
+
+
+_GROWTH_HELP = "a whole number from 1 (the window stays as it is) to 1024, or true for 2 and false for 1"
+
+
+def _growth(value: object) -> int:
+    if isinstance(value, bool):
+        return 2 if value else 1
+    if isinstance(value, int) and 1 <= value <= 1024:
+        return value
+    raise refused(value, _GROWTH_HELP)
+
+
+def _is_constant(distribution: Distribution) -> Distribution:
+    if not isinstance(distribution, Constant):
+        raise refused(distribution.to_input(), f"a constant: {DURATION_HELP}")
+    return distribution
 
 
 class DirectedYield(ResponseParameters):
@@ -44,26 +69,47 @@ class DirectedYield(ResponseParameters):
     ----------
     spin_threshold : Distribution
         Continuous spinning since the dispatch or the attempt, whichever is later.
-    target : {"holder", "random", "waiter"}
-        Which sibling: the lock's owner, any, or one that waits for a lock itself.
+    target : {"holder", "random", "waiter", "round_robin"}
+        Which sibling: the lock's owner, any, one that waits for a lock itself, or the next one in turn as KVM chooses.
     migrate : bool
         Whether a pinned sibling may be pulled from another pCPU's queue.
     boost_slice : {"rest", "full"}
         What the boosted vCPU runs for: the rest of the yielder's slice, or a slice of its own.
+    window_grow : int
+        Factor by which the threshold grows with each exit until the next dispatch; 1: it stays as it is.
+    window_max : Distribution
+        Constant: where the growth ends. The default is practically no bound, as in KVM.
     """
 
     KIND: ClassVar[str] = "directed_yield"
 
     spin_threshold: PositiveDuration = written("25us")
-    target: Literal["holder", "random", "waiter"] = "holder"
+    target: Literal["holder", "random", "waiter", "round_robin"] = "holder"
     migrate: bool = False
     boost_slice: Literal["rest", "full"] = "rest"
+    window_grow: Annotated[
+        int,
+        PlainValidator(_growth),
+        Accepts(_GROWTH_HELP),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "boolean"}]}),
+    ] = 1
+    window_max: Annotated[PositiveDuration, AfterValidator(_is_constant)] = written("1s")
 
 
 parameters = view(DirectedYield)
 HOLDER = option(DirectedYield, "target", "holder")
 WAITER = option(DirectedYield, "target", "waiter")
+ROUND_ROBIN = option(DirectedYield, "target", "round_robin")
 REST = option(DirectedYield, "boost_slice", "rest")
+
+TRIES = 3
+"""Siblings that KVM's loop tries in vain before it gives up."""
+WIDEST = 2**30
+"""Bound of the growth of a window: its factor alone is longer than any threshold may be."""
+
+# vCPUs that have left their pCPU by a yield to their turn's sibling are in the spin loop until they run again
+# (VCPU.spin_loop; 0: not in it).
+NOT_ELIGIBLE, ELIGIBLE = 1, 2
 
 may_take = Hook("scheduler", "may_take")
 
@@ -104,6 +150,8 @@ def target_of(host, p):
     yielder = vcpu_at(host.vcpus, me)
     vm_config = vm_config_at(host.config_vms, yielder.vm)
     target = parameters(config_at(host.config, 0).response_parameters, 0).target
+    if target == ROUND_ROBIN:
+        return next_in_turn(host, p, me)
     g = lock_on(host, p) if yielder.state == RUNNING else yielder.lock
     owner = lock_at(host.lock_records, g).off_owner
     first, last = vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu
@@ -124,3 +172,55 @@ def target_of(host, p):
                 return v
             chosen -= 1
     return -1
+
+
+@device
+def is_eligible(vcpu):
+    """Whether a queued sibling may be boosted as far as its own spinning goes.
+
+    KVM's ``kvm_vcpu_eligible_for_directed_yield``: one that is in the spin loop itself is so at every other look.
+    """
+    if vcpu.spin_loop == NOT_ELIGIBLE:
+        vcpu.spin_loop = ELIGIBLE
+        return False
+    if vcpu.spin_loop == ELIGIBLE:
+        vcpu.spin_loop = NOT_ELIGIBLE
+    return True
+
+
+@device
+def next_in_turn(host, p, me):
+    """The sibling that KVM's ``kvm_vcpu_on_spin`` yields to, from the one after the last boosted on; -1 if none."""
+    config = config_at(host.config, 0)
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, me).vm)
+    migrate = parameters(config.response_parameters, 0).migrate != 0
+    first, n = vm_config.first_vcpu, vm_config.n_vcpu
+    turn = vcpu_at(host.vcpus, first)
+    tries = TRIES
+    for i in range(1, n + 1):
+        v = first + (turn.last_boosted + i) % n
+        sibling = vcpu_at(host.vcpus, v)
+        in_user = sibling.phase == USER and sibling.preempted != 0
+        if v != me and sibling.state == READY and not in_user and is_eligible(sibling):
+            if may_take(config.scheduler, host, p, v, migrate):
+                turn.last_boosted = v - first
+                vcpu_at(host.vcpus, me).spin_loop = NOT_ELIGIBLE
+                return v
+            tries -= 1
+            if tries == 0:
+                return -1
+    return -1
+
+
+@device
+def stays_without_target(host):
+    """In KVM a spinner that finds nobody to yield to just goes on; otherwise it yields to anybody."""
+    return parameters(config_at(host.config, 0).response_parameters, 0).target == ROUND_ROBIN
+
+
+@device
+def grow_window(host, v):
+    """Let the spin threshold of v grow, because it has been reached."""
+    vcpu = vcpu_at(host.vcpus, v)
+    factor = parameters(config_at(host.config, 0).response_parameters, 0).window_grow
+    vcpu.window = min(vcpu.window * factor, WIDEST)
