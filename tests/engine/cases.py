@@ -186,7 +186,7 @@ def random_case(number: int, series: str = "case") -> dict[str, Any]:
     scheduler, guard, response = policies[number % len(policies)]
     pcpus = rng.choice([1, 2, 2, 2, 3, 4, 5, 9])
     most_vcpus = min(pcpus, 4) if scheduler == "gang" else 4
-    return {
+    case = {
         "study": {
             "name": f"{series} {number}",
             "seed": rng.choice([1, 77, 2**63 + 5]),
@@ -207,6 +207,27 @@ def random_case(number: int, series: str = "case") -> dict[str, Any]:
         },
         "vm": [random_vm(rng, i, most_vcpus) for i in range(rng.choice([1, 2, 2, 3]))],
     }
+    if series == "guard" and rng.random() < 0.6:
+        make_busy(rng, case)
+    return case
+
+
+def make_busy(rng: random.Random, case: dict[str, Any]) -> None:
+    """Let extensions last long enough for much to happen in them, at FIFO locks that the vector passes know."""
+    policy = case["policy"]
+    for name in ("cap", "window"):
+        if name in policy["guard"]:
+            policy["guard"][name] = random_duration(rng, 3000, 30000)
+    response = policy["response"]
+    if "spin_threshold" in response:
+        response["spin_threshold"] = f"{rng.choice([500, 2000, 5000])}ns"
+        response.pop("window_grow", None)
+    for vm in case["vm"]:
+        vm["vcpus"] = rng.randint(2, 4) if policy["scheduler"]["kind"] != "gang" else vm["vcpus"]
+        vm["lock"] = {"kind": rng.choice(["ticket", "ticket", "queue"])}
+        vm["user"] = random_duration(rng, 100, 900)
+        vm["hold"] = random_duration(rng, 100, 900)
+        vm.pop("handover", None)
 
 
 def random_study(number: int, series: str = "case") -> Study:
