@@ -158,12 +158,18 @@ def test_lhp_probability() -> None:
     assert_agrees(*ratio(outcome["lhp_events"], outcome["preemptions"]), hold / (user + hold))
 
 
-@pytest.mark.parametrize("caps", [0.0, 0.5, 1.0, 2.0])
-def test_delay_leaves_exponential_share(caps: float) -> None:
-    """`delay` with a cap of d leaves exp(-d/h) of the LHP events of a slice end; h is the mean hold time."""
+@pytest.mark.parametrize(
+    ("kind", "caps"),
+    [("delay", 0.0), ("delay", 0.5), ("delay", 1.0), ("delay", 2.0), ("monitor", 1.0), ("driver", 1.0)],
+)
+def test_guards_leave_exponential_share(kind: str, caps: float) -> None:
+    """A cap of d leaves exp(-d/h) of the LHP events of a slice end; h is the mean hold time.
+
+    Without contention and kernel phases that is true of every guard that waits for the release.
+    """
     user, hold = 2_000, 10_000
     guests = [vm(1, exponential(user), exponential(hold), count=2)]
-    guard = {"kind": "delay", "cap": f"{caps * hold:.0f}ns", "repay": False} if caps else None
+    guard = {"kind": kind, "cap": f"{caps * hold:.0f}ns"} if caps else None
     # Long enough for the guest to forget where its slice began: exp(-30/2 - 30/10) of that is left.
     scheduler = {"kind": "round_robin", "slice": "30us"}
     outcome = Outcome(1, guests, scheduler, duration_us=200_000, replications=192, guard=guard)

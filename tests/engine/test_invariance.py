@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import FIRST_LOCK_CASE, random_study
+from cases import FIRST_LOCK_CASE, random_case, random_study
 from numpy.typing import NDArray
 
 from fastlhp.engine import block
@@ -42,10 +42,17 @@ def assert_exact_accounts(configuration: Configuration, result: Result) -> None:
     assert (running + off_pcpu == vcpus * window).all()
 
 
-@pytest.mark.parametrize("number", [*range(1000, 1040), *range(FIRST_LOCK_CASE, FIRST_LOCK_CASE + 10)])
-def test_results_do_not_depend_on_the_block(number: int) -> None:
+@pytest.mark.parametrize(
+    ("series", "number"),
+    [
+        *(("case", i) for i in range(1000, 1040)),
+        *(("case", i) for i in range(FIRST_LOCK_CASE, FIRST_LOCK_CASE + 10)),
+        *(("guard", i) for i in range(1000, 1061, 3)),
+    ],
+)
+def test_results_do_not_depend_on_the_block(series: str, number: int) -> None:
     """Block size, neighbours in the block, pieces of the range and scalar code change nothing."""
-    study = random_study(number)
+    study = random_study(number, series)
     configuration = study.configurations[0]
     encoded = Encoded(configuration)
     whole = block.simulate(encoded, study.seed, range(REPLICATIONS))
@@ -63,6 +70,39 @@ def test_results_do_not_depend_on_the_block(number: int) -> None:
         np.sum([histogram for _, _, histogram in pieces], axis=0),
     )
     assert_same(whole, joined)
+
+
+NULL_GUARDS = [
+    {"kind": "delay", "cap": "0ns"},
+    {"kind": "extra_slice", "length": "0ns"},
+    {"kind": "monitor", "cap": "0ns"},
+    {"kind": "monitor_halt", "window": "0ns"},
+    {"kind": "driver", "cap": "0ns"},
+]
+
+
+@pytest.mark.parametrize("guard", NULL_GUARDS, ids=lambda guard: guard["kind"])
+@pytest.mark.parametrize("number", range(0, 18, 4))
+def test_a_guard_that_grants_no_time_is_none(guard: dict[str, Any], number: int) -> None:
+    """Every guard with its time at zero is `none`."""
+    case = random_case(number)
+    outcomes = []
+    for table in ({"kind": "none"}, guard):
+        case["policy"]["guard"] = table
+        study = load(case)
+        outcomes.append(block.simulate(Encoded(study.configurations[0]), study.seed, range(3)))
+    assert_same(*outcomes)
+
+
+def test_a_notification_that_is_never_sent_is_none() -> None:
+    """A threshold beyond the replication makes `notify` the response `none`."""
+    case = random_case(0)
+    outcomes = []
+    for table in ({"kind": "none"}, {"kind": "notify", "spin_threshold": "1s"}):
+        case["policy"]["response"] = table
+        study = load(case)
+        outcomes.append(block.simulate(Encoded(study.configurations[0]), study.seed, range(3)))
+    assert_same(*outcomes)
 
 
 def test_more_replications_than_lanes() -> None:
