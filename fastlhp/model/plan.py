@@ -22,6 +22,7 @@ from fastlhp.model.distributions import Distribution
 from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
 from fastlhp.model.policy import PolicyParameters, parameters_from
 from fastlhp.model.presets import merged, preset, preset_names
+from fastlhp.model.profiles import filled_in
 from fastlhp.model.sweep import MAX_CONFIGURATIONS, Axis, axes_from, format_keys, substituted
 from fastlhp.model.units import UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
@@ -336,8 +337,8 @@ class Plan:
     def _build_vm(self, tree: Mapping[str, Any], index: int) -> VmGroup:
         table = tree["vm"][index]
         if isinstance(table, dict):
+            table = {"name": default_name(index), **filled_in(table)}
             lock = merged(table.get("lock", NOTHING), self._preset(tree).get("lock", NOTHING))
-            table = {"name": default_name(index), **table}
             if lock is not NOTHING:
                 table["lock"] = lock
         return _under(("vm", index), lambda: checked(VmForm, table, self._context(tree)).build())

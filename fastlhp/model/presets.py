@@ -5,32 +5,27 @@ A preset has a ``description`` and may have ``[host]`` (defaults of its costs), 
 ``kind`` replaces the preset's, one without changes single parameters.
 """
 
-import tomllib
-from functools import cache
-
-from fastlhp.data_files import data_path
+from fastlhp.data_files import toml_names, toml_text, toml_tree
 from fastlhp.model.validation import NOTHING
 
 __all__ = ["merged", "preset", "preset_names", "preset_text"]
 
+_FOLDER = "presets"
 
-@cache
+
 def preset_names() -> tuple[str, ...]:
     """Return the names of all presets, in alphabetical order."""
-    return tuple(sorted(path.stem for path in data_path("presets").glob("*.toml")))
+    return toml_names(_FOLDER)
 
 
 def preset_text(name: str) -> str:
     """Return the file of a preset; raises `KeyError` for an unknown name."""
-    if name not in preset_names():
-        raise KeyError(name)
-    return data_path("presets", f"{name}.toml").read_text(encoding="utf-8")
+    return toml_text(_FOLDER, name)
 
 
-@cache
 def preset(name: str) -> dict[str, object]:
     """Return a preset as a tree; raises `KeyError` for an unknown name."""
-    return tomllib.loads(preset_text(name))
+    return toml_tree(_FOLDER, name)
 
 
 def merged(own: object, given: object) -> object:

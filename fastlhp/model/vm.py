@@ -9,7 +9,18 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, With
 
 from fastlhp.model.distributions import Constant, Distribution, Duration
 from fastlhp.model.policy import LockParameters, PolicyParameters, parameters_from
-from fastlhp.model.validation import Accepts, Form, Mistakes, Written, checked, refused, wrapped, written
+from fastlhp.model.profiles import profile_names
+from fastlhp.model.validation import (
+    Accepts,
+    Form,
+    Mistakes,
+    Written,
+    checked,
+    one_of,
+    refused,
+    wrapped,
+    written,
+)
 from fastlhp.policies import kinds
 
 __all__ = ["MAX_VM_COUNT", "MAX_VM_VCPUS", "VmForm", "VmGroup", "VmSpec", "default_name"]
@@ -18,6 +29,7 @@ MAX_VM_VCPUS = 64
 MAX_VM_COUNT = 4096
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _NAME_HELP = "a name of up to 64 letters, digits, _ and -, beginning with a letter or _"
+_PROFILE_HELP = "a profile"
 _LOCK_HELP = 'a table { kind = "...", count, ... }, unless the preset brings a lock'
 
 
@@ -103,6 +115,13 @@ def _name(value: object) -> str:
     return value
 
 
+def _profile(value: object) -> str | None:
+    """Refuse an unknown profile; what it says has been filled in before."""
+    if value is not None and (not isinstance(value, str) or value not in profile_names()):
+        raise refused(value, f"{_PROFILE_HELP}: {one_of(profile_names(), value)}")
+    return value
+
+
 class HaltForm(Form):
     """``halt = { probability = 0.1, time = { exponential = "1ms" } }``."""
 
@@ -137,6 +156,9 @@ class VmForm(Form):
     """``[[vm]]`` as written."""
 
     name: Annotated[str, PlainValidator(_name), Accepts(_NAME_HELP), WithJsonSchema({"type": "string"})]
+    profile: Annotated[
+        str | None, PlainValidator(_profile), Accepts(_PROFILE_HELP), WithJsonSchema({"type": "string"})
+    ] = None
     count: Annotated[int, Field(ge=0, le=MAX_VM_COUNT)] = 1
     vcpus: Annotated[int, Field(ge=1, le=MAX_VM_VCPUS)]
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
