@@ -14,5 +14,6 @@ __all__ = ["PARTS"]
 PARTS = {
     "a": "fastlhp.validation.closed_forms",
     "c": "fastlhp.validation.real_host",
+    "d": "fastlhp.validation.published",
 }
 """The module of each part, by the letter that chooses it."""

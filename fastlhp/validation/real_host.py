@@ -334,8 +334,9 @@ def _cause(measured: Measured, quantity: str) -> str:
         return "EEVDF places and picks threads by lag and deadline, `fair` by virtual run time alone"
     if row["policy"] == "futex" and quantity == "lhp":
         return (
-            "ticks: the kernel charges a whole tick to the thread that it meets, so slice ends of both cores "
-            "coincide again after a sleep, and a thread that is alone just then goes on"
+            "ticks, which reach both cores at the same moment: at the end of a slice the other thread of the core "
+            "often still sleeps, until the thread that the same tick brings back elsewhere wakes it; so nobody is "
+            "preempted there"
         )
     if row["policy"] == "futex":
         return "costs: a wake-up costs more, and takes longer, if the core is idle"

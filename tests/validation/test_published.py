@@ -1,0 +1,41 @@
+"""Published orderings and trends, with few replications."""
+
+import pytest
+
+import fastlhp
+from fastlhp.policies import kinds
+from fastlhp.validation import published
+
+
+def outcome(case):
+    return list(case.judge(*(fastlhp.run(study, threads=1) for study in case.studies)))
+
+
+@pytest.mark.parametrize(
+    ("make", "replications"),
+    [
+        (published._kernel_build, 2),
+        (published._extra_schedule, 8),
+        (published._extra_schedule_is_fair, 2),
+        (published._spin_tail, 4),
+        (published._rarity, 16),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_case_agrees(make, replications):
+    checks = outcome(make(replications))
+    assert checks and all(made.agrees for made in checks), checks
+
+
+def test_skew():
+    case = published._skew()
+    checks = outcome(case)
+    assert all(made.agrees for made in checks), checks
+    assert bool(case.studies) == ("relaxed_coscheduling" in kinds("scheduler"))
+
+
+def test_what_is_not_modelled_says_why():
+    cases = {case.name: case for case in published.cases(quick=True)}
+    for name, reason in published.NOT_MODELLED:
+        (only,) = cases[name].judge()
+        assert not only.is_compared and only.note == reason
