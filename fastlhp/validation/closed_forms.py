@@ -120,7 +120,7 @@ def cases(quick: bool) -> Iterator[Case]:
     for vcpus in ((3, 2, 2), (4, 1)):
         yield _gang(vcpus, 32 // min(share, 4))
     for pcpus, siblings in ((4, 2), (4, 4), (8, 4), (16, 4)):
-        yield _stacking(pcpus, siblings, 20_000 // share)
+        yield _stacking(pcpus, siblings, 4_000 // share)
 
 
 def _repairman(replications: int) -> Case:
