@@ -176,7 +176,7 @@ def _extra_schedule(replications: int) -> Case:
         )
         for share, (without, extra) in zip(holding[::2], events, strict=True):
             error = math.sqrt(max(extra, 1.0)) / without
-            quantity = f"share avoided, {100 * share:.2g} % of the time in critical sections"
+            quantity = f"avoided, {100 * share:.2g} % of the time in critical sections"
             yield _bound(quantity, 1 - extra / without, 0.858, 1.0, error=error)
 
     study = _study(
@@ -241,7 +241,7 @@ def _spin_tail(replications: int) -> Case:
             acquisitions = np.asarray(results["acquisitions"][i], float).sum()
             error = math.sqrt(max(halts, 1.0)) / acquisitions
             yield _bound(
-                f"holds as {name}: taken within 2^16 iterations",
+                f"{name}: taken within 2^16 iterations",
                 1 - halts / acquisitions,
                 0.98,
                 1.0,

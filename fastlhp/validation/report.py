@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ from fastlhp.validation.checks import Check, Part
 
 __all__ = ["as_csv", "as_json", "as_table"]
 
+_INDENT, _NOTE_WIDTH = "    ", 110
 _HEAD = ("quantity", "fastlhp", "reference", "accepted", "verdict")
 
 
@@ -35,7 +37,8 @@ def as_table(part: Part, *, ascii_only: bool = False) -> str:
         for cells, made in zip(table, checks, strict=True):
             lines.append(_line(cells, widths))
             if made.note:
-                lines.append(f"    {'likely cause: ' if made.is_compared else ''}{made.note}")
+                note = f"{'likely cause: ' if made.is_compared else ''}{made.note}"
+                lines += textwrap.wrap(note, _NOTE_WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join([*lines, "", summary(part), ""])
 
 
