@@ -339,7 +339,7 @@ def _cause(measured: Measured, quantity: str) -> str:
     """Return the likely cause of a miss."""
     row = measured.row
     if row["sched"] != "RR":
-        return "EEVDF places and picks threads by lag and deadline, `fair` by virtual run time alone"
+        return "two equal vCPUs alternate strictly under `fair`, so the phase stays; under EEVDF it drifts"
     if row["policy"] == "futex" and quantity == "lhp":
         return (
             "ticks, which reach both cores at the same moment: at the end of a slice the other thread of the core "
