@@ -38,6 +38,7 @@ def test_a_preset_is_complete(name, example):
         ("balance", "round_robin", 30_000_000, "balance", "none", "ticket"),
         ("uhlig_hint", "round_robin", 10_000_000, "spread", "delay", "test_and_set"),
         ("vmware_esx2", "gang", 50_000_000, None, "none", "test_and_set"),
+        ("i_spinlock", "round_robin", 30_000_000, "spread", "none", "informed"),
     ],
 )
 def test_what_the_presets_are(example, name, scheduler, slice_ns, placement, guard, lock):
