@@ -8,7 +8,24 @@ from fastlhp.model.study import load
 
 
 def test_names():
-    assert {"baseline", "microslice", "balance", "uhlig_hint", "vmware_esx2"} <= set(preset_names())
+    assert preset_names() == (
+        "balance",
+        "baseline",
+        "ecs",
+        "hyper_v",
+        "i_spinlock",
+        "kvm_ple",
+        "kvm_pvqspinlock",
+        "microslice",
+        "uhlig_driver",
+        "uhlig_hint",
+        "uhlig_monitor",
+        "vmware_esx2",
+        "vmware_esx3",
+        "vmware_esx4",
+        "xen_credit",
+        "xen_pv",
+    )
     with pytest.raises(KeyError):
         preset_text("../example_study")
 
@@ -38,7 +55,14 @@ def test_a_preset_is_complete(name, example):
         ("balance", "round_robin", 30_000_000, "balance", "none", "ticket"),
         ("uhlig_hint", "round_robin", 10_000_000, "spread", "delay", "test_and_set"),
         ("vmware_esx2", "gang", 50_000_000, None, "none", "test_and_set"),
+        ("uhlig_monitor", "round_robin", 10_000_000, "spread", "monitor", "test_and_set"),
+        ("uhlig_driver", "round_robin", 10_000_000, "spread", "driver", "test_and_set"),
+        ("hyper_v", "round_robin", 10_000_000, "spread", "none", "ticket"),
         ("i_spinlock", "round_robin", 30_000_000, "spread", "none", "informed"),
+        ("xen_credit", "credit", 30_000_000, None, "none", "ticket"),
+        ("xen_pv", "credit", 30_000_000, None, "none", "pv_ticket"),
+        ("vmware_esx3", "relaxed_coscheduling", 50_000_000, "spread", "none", "ticket"),
+        ("vmware_esx4", "relaxed_coscheduling", 50_000_000, "spread", "none", "ticket"),
     ],
 )
 def test_what_the_presets_are(example, name, scheduler, slice_ns, placement, guard, lock):
@@ -50,3 +74,25 @@ def test_what_the_presets_are(example, name, scheduler, slice_ns, placement, gua
     assert getattr(configuration.scheduler, "placement", None) == placement
     assert configuration.guard.kind == guard
     assert configuration.vms[0].lock.kind == lock
+
+
+@pytest.mark.parametrize(
+    ("name", "guard", "lock"),
+    [
+        ("kvm_ple", "none", "ticket"),
+        ("kvm_pvqspinlock", "none", "pv_queue"),
+        ("ecs", "extra_slice", "hybrid_queue"),
+    ],
+)
+def test_presets_with_the_fair_scheduler(example, name, guard, lock):
+    example["policy"] = {"preset": name}
+    del example["vm"][0]["lock"]
+    (configuration,) = load(example).configurations
+    scheduler, response = configuration.scheduler, configuration.response
+    assert scheduler.kind == "fair"
+    assert (scheduler.latency, scheduler.granularity) == (Constant(24_000_000), Constant(3_000_000))
+    assert configuration.guard.kind == guard
+    assert configuration.vms[0].lock.kind == lock
+    if name.startswith("kvm"):
+        assert (response.kind, response.target, response.window_grow) == ("directed_yield", "round_robin", 2)
+        assert response.spin_threshold == Constant(round(4096 / 2.6))
