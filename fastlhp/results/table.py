@@ -12,7 +12,17 @@ import numpy as np
 from fastlhp.results.counters import Status
 from fastlhp.results.results import Results, Summary
 
-__all__ = ["MAIN_METRICS", "as_csv", "as_json", "as_table", "format_estimate"]
+__all__ = [
+    "MAIN_METRICS",
+    "Column",
+    "as_csv",
+    "as_json",
+    "as_table",
+    "format_estimate",
+    "format_value",
+    "laid_out",
+    "plain",
+]
 
 MAIN_METRICS: tuple[str, ...] = (
     "lhp_probability",
@@ -81,15 +91,13 @@ def as_table(
     summaries = [results.summary(metric, confidence) for metric in metrics]
     rows = range(len(results) if max_rows is None else min(len(results), max_rows))
     status = results.status
-    pm, dots = ("+-", "~") if ascii_only else ("±", "…")
+    pm = "+-" if ascii_only else "±"
 
-    left = [_Column("#", [str(i) for i in rows], right=True)]
+    left = [Column("#", [str(i) for i in rows], right=True)]
     for path, values in results.configurations.items():
-        number = values.dtype.kind != "O"
-        left.append(_Column(path, [_label(values[i]) for i in rows], right=number, shrinks=True))
+        left.append(Column.of_labels(path, values[: len(rows)]))
     if np.any(status != Status.OK):
-        left.append(_Column("status", [_STATUS[Status(status[i])] for i in rows]))
-    _shrink(left, width // 2, dots)
+        left.append(Column("status", [_STATUS[Status(status[i])] for i in rows]))
 
     bounded = False
     right = []
@@ -98,22 +106,50 @@ def as_table(
         for i in rows:
             bounded |= _none_seen(summary, i)
             cells.append(format_estimate(summary, i, pm))
-        right.append(_Column(f"{summary.metric}{_unit_of_header(summary.units)}", cells, right=True))
+        right.append(Column.of_metric(summary.metric, summary.units, cells))
 
+    footer = ["", *_footer(results, summaries, confidence, pm, bounded)]
+    return laid_out(left, right, width, ascii_only) + "".join(line + "\n" for line in footer)
+
+
+def laid_out(left: "list[Column]", right: "list[Column]", width: int, ascii_only: bool) -> str:
+    """Return columns as lines of text that fit on a screen.
+
+    Parameters
+    ----------
+    left : list of Column
+        Labels; shortened to a half of the width.
+    right : list of Column
+        What stands beside them; what does not fit goes into further tables below, each with the labels.
+    width : int
+        Columns of the screen.
+    ascii_only : bool
+        Write ``~`` for an ellipsis.
+    """
+    _shrink(left, width // 2, "~" if ascii_only else "…")
     lines: list[str] = []
     for panel in _panels(left, right, width):
         if lines:
             lines.append("")
         lines += _aligned([*left, *panel])
-    lines += ["", *_footer(results, summaries, confidence, pm, bounded)]
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-class _Column:
+class Column:
     """A column of text: its head, which may be broken at dots, and its cells."""
 
     def __init__(self, head: str, cells: list[str], *, right: bool = False, shrinks: bool = False) -> None:
         self.head, self.cells, self.right, self.shrinks = head, cells, right, shrinks
+
+    @classmethod
+    def of_labels(cls, path: str, labels: Any) -> "Column":
+        """Return the column of a swept parameter."""
+        return cls(path, [_label(label) for label in labels], right=labels.dtype.kind != "O", shrinks=True)
+
+    @classmethod
+    def of_metric(cls, name: str, units: str, cells: list[str]) -> "Column":
+        """Return the column of a metric."""
+        return cls(f"{name}{_unit_of_header(units)}", cells, right=True)
 
     @property
     def width(self) -> int:
@@ -127,7 +163,7 @@ class _Column:
             self.head = dots + self.head[len(self.head) - width + 1 :]
 
 
-def _shrink(columns: list[_Column], budget: int, dots: str) -> None:
+def _shrink(columns: list[Column], budget: int, dots: str) -> None:
     """Shorten the widest labels until the columns fit."""
     while sum(column.width + len(_GAP) for column in columns) > budget:
         widest = max(
@@ -138,10 +174,10 @@ def _shrink(columns: list[_Column], budget: int, dots: str) -> None:
         widest.fit(widest.width - 1, dots)
 
 
-def _panels(left: list[_Column], right: list[_Column], width: int) -> list[list[_Column]]:
+def _panels(left: list[Column], right: list[Column], width: int) -> list[list[Column]]:
     """Distribute the metrics over tables that are not wider than `width`; at least one in each."""
     used = sum(column.width + len(_GAP) for column in left)
-    panels: list[list[_Column]] = []
+    panels: list[list[Column]] = []
     room = 0
     for column in right:
         need = column.width + len(_GAP)
@@ -153,7 +189,7 @@ def _panels(left: list[_Column], right: list[_Column], width: int) -> list[list[
     return panels or [[]]
 
 
-def _aligned(columns: list[_Column]) -> list[str]:
+def _aligned(columns: list[Column]) -> list[str]:
     widths = [column.width for column in columns]
     texts = [[column.head, *column.cells] for column in columns]
     lines = []
@@ -206,6 +242,11 @@ def format_estimate(summary: Summary, i: int, pm: str = "±") -> str:
         return f"< {number}{scale}"
     number, scale = _format(mean, half, summary.units, pm)
     return f"{number}{scale}"
+
+
+def format_value(value: float, units: str) -> str:
+    """Return a number that has no error, with its unit: ``12.31 us``; ``-`` if there is none."""
+    return "-" if math.isnan(value) else "".join(_format(float(value), math.nan, units, "", digits=6))
 
 
 def _format(mean: float, half: float, units: str, pm: str, digits: int = 4) -> tuple[str, str]:
@@ -270,11 +311,11 @@ def as_csv(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confidenc
     for i in range(len(results)):
         row: list[Any] = [
             i,
-            *(_plain(values[i]) for values in configurations.values()),
+            *(plain(values[i]) for values in configurations.values()),
             _STATUS[Status(status[i])],
         ]
         for s in summaries:
-            row += [_plain(values[i]) for values in (s.mean, s.low, s.high, s.standard_error)]
+            row += [plain(values[i]) for values in (s.mean, s.low, s.high, s.standard_error)]
         writer.writerow(row)
     return out.getvalue()
 
@@ -292,10 +333,10 @@ def as_json(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confiden
     for i in range(len(results)):
         estimates = {
             s.metric: {
-                "mean": _plain(s.mean[i]),
-                "low": _plain(s.low[i]),
-                "high": _plain(s.high[i]),
-                "standard_error": _plain(s.standard_error[i]),
+                "mean": plain(s.mean[i]),
+                "low": plain(s.low[i]),
+                "high": plain(s.high[i]),
+                "standard_error": plain(s.standard_error[i]),
                 "n": int(s.n[i]),
             }
             for s in summaries
@@ -303,7 +344,7 @@ def as_json(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confiden
         row: dict[str, Any] = {
             "configuration": i,
             "status": _STATUS[Status(status[i])],
-            "parameters": {path: _plain(values[i]) for path, values in columns.items()},
+            "parameters": {path: plain(values[i]) for path, values in columns.items()},
             "metrics": estimates,
         }
         if i in messages:
@@ -321,7 +362,7 @@ def as_json(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confiden
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a Python value; None for NaN and infinities."""
     if isinstance(value, np.generic):
         value = value.item()
