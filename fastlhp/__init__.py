@@ -13,17 +13,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastlhp.exact.results import ExactResults
     from fastlhp.model.study import Study, load
     from fastlhp.results.file import open
     from fastlhp.results.results import Results
 
-__all__ = ["Results", "Study", "__version__", "load", "open", "run"]
+__all__ = ["ExactResults", "Results", "Study", "__version__", "exact", "load", "open", "run"]
 
 __version__ = "0.1.0"
 
-# The first import of the subpackage `fastlhp.run` binds its name here. It is done now, so that the function
-# of the same name below stays bound. (Import from the subpackage as `from fastlhp.run.execute import ...`.)
+# The first import of the subpackages `fastlhp.run` and `fastlhp.exact` binds their names here. It is done now, so
+# that the functions of the same names below stay bound. (Import from a subpackage as `from fastlhp.run.execute
+# import ...`.)
 importlib.import_module("fastlhp.run")
+importlib.import_module("fastlhp.exact")
 
 # Imported at their first use: `fastlhp --help` should not wait for HDF5.
 _LAZY = {
@@ -31,6 +34,7 @@ _LAZY = {
     "Study": "fastlhp.model.study",
     "open": "fastlhp.results.file",
     "Results": "fastlhp.results.results",
+    "ExactResults": "fastlhp.exact.results",
 }
 
 
@@ -120,6 +124,34 @@ def run(
             return Results(data)
         writer.close(timing=timing)
     return open(output)
+
+
+def exact(
+    study: "Study | Mapping[str, Any] | str | os.PathLike[str]", *, max_states: int = 200_000
+) -> "ExactResults":
+    """Solve a study of small configurations in which all times are exponential, exactly and without simulation.
+
+    Parameters
+    ----------
+    study : Study, mapping or path-like
+        The study, or what `load` makes one of.
+    max_states : int, optional
+        Largest number of states of a configuration's Markov chain.
+
+    Returns
+    -------
+    ExactResults
+        The expected value of every metric that is a rate or an average over time, in equilibrium.
+
+    Raises
+    ------
+    StudyError
+        If the study is not valid, or has a configuration that cannot be solved; it carries all problems.
+    """
+    from fastlhp.exact.solve import solve
+    from fastlhp.model.study import load
+
+    return solve(load(study), max_states)
 
 
 def available_cpus() -> int:

@@ -1,0 +1,1 @@
+"""Small configurations as Markov chains: exact values to hold the simulator against."""
