@@ -99,7 +99,8 @@ def own_policy(family: str, path: Path) -> "type[PolicyParameters]":
         source = path.read_bytes()
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror or error})") from None
-    name = f"fastlhp_own_{path.stem}_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
+    # By its content, wherever it lies: cached kernels know the module by this name.
+    name = f"fastlhp_own_{path.stem}_{hashlib.sha256(source).hexdigest()[:16]}"
     module = sys.modules.get(name)
     if module is None:
         spec = importlib.util.spec_from_file_location(name, path)
