@@ -98,7 +98,7 @@ def close_window(host, t):
     for m in range(host.n_vm):
         vm = vm_at(host.vms, m)
         pcpu_ns += vm.spin_ns + vm.switch_ns + vm.exit_ns
-        vcpu_ns = vm.spin_ns + vm.exit_ns + vm.ready_ns + vm.halted_ns
+        vcpu_ns = vm.spin_ns + vm.exit_ns + vm.ready_ns + vm.costop_ns + vm.halted_ns
         if vcpu_ns != vm_config_at(host.config_vms, m).n_vcpu * length:
             host.error = BROKEN_ACCOUNTS
         vm.spin_ns -= vm.user_ns + vm.kernel_ns + vm.hold_ns

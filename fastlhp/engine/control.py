@@ -109,6 +109,16 @@ def _nothing(host, argument):
 
 
 @device
+def _unchanged(host):
+    pass
+
+
+@device
+def _no_account(host, dt):
+    pass
+
+
+@device
 def _nobody(host, p):
     return np.int64(-1)
 
@@ -139,6 +149,11 @@ def _inherits_nothing(host, left_ns):
 
 
 @device
+def _obeys_all(host, p, target):
+    return True
+
+
+@device
 def _lets_run(host):
     return np.int64(LETS_RUN)
 
@@ -154,8 +169,11 @@ make_ready = Hook("scheduler", "make_ready")
 replace = Hook("scheduler", "replace")
 wake_up = Hook("scheduler", "wake_up")
 take = Hook("scheduler", "take")
+obeys = Hook("scheduler", "obeys", default=_obeys_all)
 keeps_rest = Hook("scheduler", "keeps_rest", default=_keeps_none)
 slot_ends = Hook("scheduler", "slot_ends", default=_nothing)
+elapse = Hook("scheduler", "elapse", default=_no_account)
+revise = Hook("scheduler", "revise", default=_unchanged)
 extension_ns = Hook("guard", "extension_ns", default=_no_extension)
 at_release = Hook("guard", "at_release", default=_lets_run)
 expires_in_any_phase = Hook("guard", "expires_in_any_phase", default=_keeps_none)
@@ -172,12 +190,20 @@ notify = Hook("response", "notify", default=_nothing)
 favourite = Hook("response", "favourite", default=_nobody)
 
 
+@device
+def move_clock(host, t):
+    """An event that scalar code handles happens at t; no vCPU has changed its state since the last one."""
+    elapse(config_at(host.config, 0).scheduler, host, t - host.now)
+    host.now = t
+
+
 # The guest, for events that the vector passes leave
 
 
 @device
 def guest_event(host, p, t):
     """The guest phase on p ends."""
+    move_clock(host, t)
     v = pcpu_at(host.pcpus, p).vcpu
     vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
     phase = phase_of(host, p)
@@ -218,6 +244,7 @@ def release(host, p, t):
 @device
 def kick_after_release(host, p, v, t):
     """A vector pass did the release on p, and the lock went to the blocked waiter v."""
+    move_clock(host, t)
     pcpu = pcpu_at(host.pcpus, p)
     pcpu.halt_pending = 0
     pcpu.guard_pending = LETS_RUN
@@ -248,7 +275,7 @@ def after_kick(host, p, t):
     elif pcpu.guard_pending == LETS_YIELD:
         vm.guard_yields += 1
         if not begin_exit(host, p, AFTER_GUARD_YIELD, t):
-            give_up(host, p, t)
+            yield_pcpu(host, p, t)
     elif pcpu.guard_pending == PREEMPTS:
         preempt_or_renew(host, p, t)
     elif pcpu.guard_pending == INTERRUPTS:
@@ -318,6 +345,15 @@ def preempt_or_renew(host, p, t):
         new_slice(host, p, t)
         if pcpu.mode == EXITING:
             end_exit(host, p, t)
+
+
+@device
+def yield_pcpu(host, p, t):
+    """The vCPU on p gives up its pCPU of its own will."""
+    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
+    vcpu.yielded = 1
+    give_up(host, p, t)
+    vcpu.yielded = 0
 
 
 @device
@@ -489,6 +525,8 @@ def after_yield(host, p, t):
     target = np.int64(-1)
     if is_directed(config.response, host):
         target = target_of(config.response, host, p)
+        if target >= 0 and not obeys(config.scheduler, host, p, target):
+            target = np.int64(-1)
         count_target(host, v, target)
     if target >= 0:
         boosted = vcpu_at(host.vcpus, target)
@@ -499,13 +537,15 @@ def after_yield(host, p, t):
         settle(host, t)  # `take` may change the target's home
         take(config.scheduler, host, p, target)
         leave(host, p, READY, t)
+        vcpu_at(host.vcpus, v).yielded = 1
         make_ready(config.scheduler, host, v)
+        vcpu_at(host.vcpus, v).yielded = 0
         boosted.rest_ns = 0
         boosted.inherited_ns = inherited
         dispatch(host, p, target, t)
     elif yields(config.scheduler, host, p) and not stays_without_target(config.response, host):
         keep_rest(host, p, t)
-        give_up(host, p, t)
+        yield_pcpu(host, p, t)
     else:
         go_on_spinning(host, p, t)
 
@@ -580,7 +620,7 @@ def pcpu_event(host, p, t):
     elif pcpu.action == AFTER_SERVICE:
         after_service(host, p, t)
     else:
-        give_up(host, p, t)
+        yield_pcpu(host, p, t)
 
 
 @device
@@ -617,6 +657,7 @@ def rebase(host, t):
 @device
 def set_deadline(host):
     """How far the guests of the lane may go on by themselves."""
+    revise(config_at(host.config, 0).scheduler, host)
     deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
     deadline = min(deadline, host.base_ns + REBASE_NS)
     for p in range(host.n_pcpu):
@@ -646,6 +687,7 @@ def step(host):
         open_window(host, host.edge)
         set_deadline(host)
         return False
+    move_clock(host, t)
     if t - host.base_ns > REBASE_NS:
         rebase(host, t)
     if guest_at == t:

@@ -37,6 +37,14 @@ slice_ns = Hook("scheduler", "slice_ns")
 
 
 @device
+def _nothing(host, p, t):
+    pass
+
+
+slice_begins = Hook("scheduler", "slice_begins", default=_nothing)
+
+
+@device
 def draw_slice(host, v, distribution):
     """A new slice for vCPU v."""
     if is_constant(distribution):
@@ -55,10 +63,13 @@ def new_slice(host, p, t):
     pcpu.extended = NOT_EXTENDED
     stop_watching(host, p)
     pcpu.slice_end = FOREVER
+    pcpu.slice_began = FOREVER
     if length < FOREVER:
         pcpu.slice_end = t + max(length - vcpu.debt_ns, np.int64(1))
+        pcpu.slice_began = pcpu.slice_end - length
         vcpu.debt_ns = 0
     pcpu.timer = pcpu.slice_end
+    slice_begins(config_at(host.config, 0).scheduler, host, p, t)
 
 
 @device
@@ -71,8 +82,10 @@ def begin_slice(host, p, t):
     vcpu.rest_ns = 0
     if kept > 0:
         pcpu.extended = NOT_EXTENDED
+        pcpu.slice_began = FOREVER
         pcpu.slice_end = t + kept
         pcpu.timer = pcpu.slice_end
+        slice_begins(config_at(host.config, 0).scheduler, host, p, t)
     else:
         new_slice(host, p, t)
 

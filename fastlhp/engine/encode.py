@@ -73,6 +73,9 @@ class Encoded:
             parameters = getattr(configuration, family)
             config[family] = list(kinds(family)).index(parameters.kind)
             config[f"{family}_parameters"] = self._parameters(parameters)
+        config["overlay_parameters"] = config["scheduler_parameters"]
+        if configuration.scheduler.base_policy() is not configuration.scheduler:
+            config["scheduler_parameters"] = self._parameters(configuration.scheduler.base_policy())
         config["vms"] = vms.ctypes.data
         config["context_switch"] = self._distribution(host.context_switch)
         config["vm_exit"] = self._distribution(host.vm_exit)
@@ -135,6 +138,8 @@ class Encoded:
                 array = np.array(value, dtype=np.float64)
                 self._alive.append(array)
                 number = int(array.ctypes.data)
+            elif value is None:
+                number = 0
             elif name == "phase":
                 number = {"random": RANDOM_PHASE, "aligned": ALIGNED_PHASE}[value]
             elif isinstance(value, str):
@@ -151,9 +156,11 @@ class Encoded:
             record = np.zeros(1, state.DISTRIBUTION)
             if isinstance(distribution, Constant):
                 record["kind"], record["value"] = state.CONSTANT, distribution.value_ns
+                record["mean"] = distribution.mean_ns
             elif isinstance(distribution, Exponential):
                 record["kind"], record["mean"] = state.EXPONENTIAL, distribution.mean_ns
             else:
+                record["mean"] = distribution.mean_ns
                 table = segments(distribution)
                 self._alive.append(table)
                 record["kind"], record["segments"] = state.TABLE, table.ctypes.data

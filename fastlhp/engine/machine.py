@@ -34,6 +34,7 @@ from fastlhp.engine.rows import (
 from fastlhp.engine.state import (
     ATTEMPT,
     BROKEN_STATE,
+    COSTOPPED,
     COUNT_UNIT,
     DRAW_MASK,
     EXIT,
@@ -177,16 +178,16 @@ def _settle_inversion(host, dt):
     lightest = np.inf
     for p in range(host.n_pcpu):
         u = pcpu_at(host.pcpus, p).vcpu
-        if u >= 0:
+        if u >= 0 and pcpu_at(host.pcpus, p).mode != IDLE:
             lightest = min(lightest, vm_config_at(host.config_vms, vcpu_at(host.vcpus, u).vm).weight)
     for v in range(host.n_vcpu):
         vcpu = vcpu_at(host.vcpus, v)
-        if vcpu.state == READY:
+        if vcpu.state == READY or vcpu.state == COSTOPPED:
             occupant = lightest
             if vcpu.home >= 0:
                 u = pcpu_at(host.pcpus, vcpu.home).vcpu
                 occupant = np.inf
-                if u >= 0:
+                if u >= 0 and pcpu_at(host.pcpus, vcpu.home).mode != IDLE:
                     occupant = vm_config_at(host.config_vms, vcpu_at(host.vcpus, u).vm).weight
             if occupant < vm_config_at(host.config_vms, vcpu.vm).weight:
                 vm_at(host.vms, vcpu.vm).priority_inversion_ns += dt
@@ -211,6 +212,8 @@ def book(host, v, t):
     elif vcpu.state == SWITCHING:
         vm.switch_ns += dt
         vm.ready_ns += dt
+    elif vcpu.state == COSTOPPED:
+        vm.costop_ns += dt
     else:
         vm.halted_ns += dt
 
@@ -221,7 +224,8 @@ def set_state(host, v, state, t):
     vcpu = vcpu_at(host.vcpus, v)
     settle(host, t)
     book(host, v, t)
-    host.n_ready += np.int64(state == READY) - np.int64(vcpu.state == READY)
+    host.n_ready += np.int64(state == READY or state == COSTOPPED)
+    host.n_ready -= np.int64(vcpu.state == READY or vcpu.state == COSTOPPED)
     vcpu.state = state
 
 

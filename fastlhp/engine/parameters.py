@@ -17,7 +17,7 @@ def record_type(parameters: type[PolicyParameters]) -> np.dtype[Any]:
     """Record of a policy's parameters: one int64 a field, in the order of the class.
 
     A distribution is the address of its `DISTRIBUTION`, a truth value 0 or 1, one of several words its position
-    among them, a list of phases the address of its float64 values.
+    among them, a list of phases the address of its float64 values, and what is not given 0.
     """
     return np.dtype([(name, np.int64) for name in parameters.model_fields] + [("unused", np.int64)])
 

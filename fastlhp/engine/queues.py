@@ -41,6 +41,25 @@ def remove(host, q, v):
 
 
 @device
+def insert(host, q, v, behind):
+    """Put vCPU v into queue q before ``behind``, -1 for the tail."""
+    if behind < 0:
+        push(host, q, v)
+        return
+    queue = queue_at(host.queues, q)
+    vcpu = vcpu_at(host.vcpus, v)
+    follower = vcpu_at(host.vcpus, behind)
+    vcpu.next = behind
+    vcpu.previous = follower.previous
+    if follower.previous >= 0:
+        vcpu_at(host.vcpus, follower.previous).next = v
+    else:
+        queue.head = v
+    follower.previous = v
+    queue.length += 1
+
+
+@device
 def pop(host, q):
     """Take the head out of queue q; -1 if it is empty."""
     v = queue_at(host.queues, q).head
@@ -65,6 +84,19 @@ def fill_in_order(host, q, things, n, random_order):
         shuffle(host, things, n, ORDER, HOST_OWNER, q)
     for i in range(n):
         push(host, q, things[i])
+
+
+@device
+def spread(host):
+    """Queue the vCPUs that nothing pins on one pCPU after the other, each queue in random order."""
+    members = room(host)
+    for p in range(host.n_pcpu):
+        n = 0
+        for v in range(p, host.n_vcpu, host.n_pcpu):
+            vcpu_at(host.vcpus, v).queue = p
+            members[n] = v
+            n += 1
+        fill_in_order(host, p, members, n, True)
 
 
 @device

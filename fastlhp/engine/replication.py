@@ -63,6 +63,7 @@ def start_replication(host, item_address):
     host.idle_ns = 0
     host.next_wake = FOREVER
     host.n_switches = 0
+    host.now = 0
     host.slot = 0
     host.slot_end = FOREVER
     host.n_slot = 0
@@ -83,6 +84,7 @@ def start_replication(host, item_address):
         pcpu.vcpu = -1
         pcpu.last = -1
         pcpu.timer = FOREVER
+        pcpu.slice_began = FOREVER
         pcpu.slice_end = FOREVER
         pcpu.extension_end = 0
         pcpu.extended = 0
@@ -92,6 +94,7 @@ def start_replication(host, item_address):
         pcpu.action = 0
         pcpu.halt_pending = 0
         pcpu.guard_pending = 0
+        pcpu.floor = 0
         queue = queue_at(host.queues, p)
         queue.head = -1
         queue.tail = -1

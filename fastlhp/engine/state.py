@@ -93,7 +93,7 @@ WORD_SCALAR = 1 << 20  # every attempt and release is for scalar code
 
 # pCPU modes and vCPU states.
 IDLE, SWITCHING, RUNNING, EXITING = range(4)
-READY, HALTED, SERVING = 4, 5, 6  # states of a vCPU beside SWITCHING, RUNNING, EXITING
+READY, HALTED, SERVING, COSTOPPED = 4, 5, 6, 7  # states of a vCPU beside SWITCHING, RUNNING, EXITING
 
 # Guards' extension of a slice (PCPU.extended).
 NOT_EXTENDED, EXTENDED, WAS_EXTENDED = range(3)
@@ -161,11 +161,14 @@ CONFIG = np.dtype(
         (name, _i8)
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
-            "response_parameters vms context_switch vm_exit threshold threshold_max weighted window_start window_end"
+            "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
+            "window_start window_end"
         ).split()
     ]
 )
-"""Parameters of one configuration; names that are not numbers are addresses of records or distributions."""
+"""Parameters of one configuration; names that are not numbers are addresses of records or distributions.
+
+``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on."""
 
 VM_CONFIG = np.dtype(
     [
@@ -188,28 +191,31 @@ HOST = np.dtype(
             "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words slots config "
             "config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring "
             "histogram n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
-            "slot slot_end n_slot n_slot_draw n_preempted error"
+            "now slot slot_end n_slot n_slot_draw tick_at costarting n_preempted error"
         ).split()
     ]
 )
 """What one lane simulates. The first names are addresses of the lane's part of rows, lanes, locks, draws, choices,
 and of its records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and
 two a pCPU; ``edge`` is the next edge of the measured window; ``settled_until`` is how far idle time, fragmentation
-and priority inversion are integrated."""
+and priority inversion are integrated; ``now`` is the instant of the event that scalar code handles; ``slot_end`` the
+next event of the scheduler that is not a single pCPU's; ``tick_at``, ``costarting``: see `relaxed_coscheduling`."""
 
 PCPU = np.dtype(
     [
         (name, _i8)
         for name in (
-            "mode vcpu last timer slice_end extension_end extended watching watched_lock service_end trap action "
-            "halt_pending guard_pending"
+            "mode vcpu last timer slice_began slice_end extension_end extended watching watched_lock service_end "
+            "trap action halt_pending guard_pending floor tickled"
         ).split()
     ]
 )
 """timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the
 slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; watching: 1 if the extension ends when the guest's mode says that it is
 safe; watched_lock: the lock whose grant is kept from the passes for that, -1 if none; action: what follows the exit;
-*_pending: what follows a release's kick. While a guest serves an interrupt, its pCPU is EXITING."""
+*_pending: what follows a release's kick. While a guest serves an interrupt, its pCPU is EXITING;
+slice_began: from when the slice's length counts, FOREVER if its end stands whatever its length; floor: see `fair`;
+tickled: see `credit`."""
 
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
@@ -221,6 +227,8 @@ VCPU = np.dtype(
             "first_cycle user_ns kernel_ns hold_ns zero_phases buffer_user_ns buffer_kernel_ns buffer_hold_ns "
             "buffer_zero_phases stream_key stream_counter lhp_cycle off_since "
             "rest_ns debt_ns inherited_ns wake_at blocked matrix_row preempted spin_loop window last_boosted marked "
+            "queue yielded charged_at queued_at vruntime rate latency_ns granularity_ns credit_ns rank has_run "
+            "running_since skew_ns stopping lagging vm_stopped_at "
             "n_slice n_threshold n_extension n_wakeup n_target n_handover n_switch n_exit n_interrupt threshold_at "
             "patience_at patience_ns beyond_ns timeout_ns outside number asleep pending n_patience n_check"
         ).split()
@@ -232,6 +240,11 @@ buffer but for its last cycle; spin_since: up to
 where spinning is booked; preempted: the number of its preemption if that is why it does not run, else 0; spin_loop:
 see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with its first
 vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
+
+Of schedulers: queue: the run queue of one that may run
+anywhere; yielded: whether it is being queued of its own will; charged_at: up to where it has paid for its running,
+FOREVER while it does not run; queued_at .. granularity_ns: see `fair`; credit_ns .. running_since: see `credit`;
+skew_ns .. vm_stopped_at: see `relaxed_coscheduling`.
 
 Of waiters whose lock has thresholds of its own (of the others patience_at is FOREVER): threshold_at: end of the
 response's threshold; patience_at: end of the lock's, of the running waiter; patience_ns: what is left of it, off CPU;

@@ -40,14 +40,17 @@ __all__ = [
     "Duration",
     "Empirical",
     "Exponential",
+    "FixedDuration",
     "Gamma",
     "Hyperexponential",
     "Lognormal",
     "Pareto",
     "PositiveDuration",
+    "PositiveFixedDuration",
     "Uniform",
     "Weibull",
     "distribution_from",
+    "fixed_duration",
 ]
 
 LIMIT_NS = 2**30
@@ -759,6 +762,21 @@ def _positive_duration(value: object, info: ValidationInfo) -> Distribution:
         raise wrapped(error) from None
 
 
+def fixed_duration(value: object, info: ValidationInfo) -> Distribution:
+    """Return the constant that a study's value describes; `FixedDuration` for fields with rules of their own."""
+    return _fixed(value, _any_duration(value, info))
+
+
+def _positive_fixed_duration(value: object, info: ValidationInfo) -> Distribution:
+    return _fixed(value, _positive_duration(value, info))
+
+
+def _fixed(value: object, distribution: Distribution) -> Distribution:
+    if not distribution.is_constant:
+        raise refused(value, f"a fixed time, not a distribution: {DURATION_HELP}")
+    return distribution
+
+
 _SCHEMA = WithJsonSchema({"type": ["string", "object"], "description": DISTRIBUTION_HELP})
 Duration = Annotated[Distribution, PlainValidator(_any_duration), Accepts(DISTRIBUTION_HELP), _SCHEMA]
 """Field of a table: any distribution of a duration, zero included."""
@@ -766,3 +784,17 @@ PositiveDuration = Annotated[
     Distribution, PlainValidator(_positive_duration), Accepts(DISTRIBUTION_HELP), _SCHEMA
 ]
 """Field of a table: a distribution that is not always zero."""
+FixedDuration = Annotated[
+    Distribution,
+    PlainValidator(fixed_duration),
+    Accepts(DURATION_HELP),
+    WithJsonSchema({"type": "string", "description": DURATION_HELP}),
+]
+"""Field of a table: one duration, zero included, and no distribution of them."""
+PositiveFixedDuration = Annotated[
+    Distribution,
+    PlainValidator(_positive_fixed_duration),
+    Accepts(DURATION_HELP),
+    WithJsonSchema({"type": "string", "description": DURATION_HELP}),
+]
+"""Field of a table: one duration that is not zero."""

@@ -89,6 +89,10 @@ class SchedulerParameters(PolicyParameters):
         """Yield what does not fit a host of that many pCPUs; paths are relative to the scheduler's table."""
         yield from ()
 
+    def base_policy(self) -> PolicyParameters:
+        """Return the scheduler whose functions this one builds on: their parameters; its own if there is none."""
+        return self
+
 
 class GuardParameters(PolicyParameters):
     """What happens at a slice end or another involuntary preemption."""
