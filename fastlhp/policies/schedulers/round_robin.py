@@ -164,9 +164,15 @@ def make_ready(host, v):
 
 
 @device
+def pick(host, p):
+    """Take the vCPU that p runs next out of its queue; -1 if there is none."""
+    return pop(host, p)
+
+
+@device
 def replace(host, p, t):
     """Let the head of its queue run on p, which is free."""
-    v = pop(host, p)
+    v = pick(host, p)
     if v >= 0:
         dispatch(host, p, v, t)
 
