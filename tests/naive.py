@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -167,8 +168,10 @@ class Draws:
         return things
 
 
+OVER, UNDER, BOOST = range(3)
 USER, KERNEL, WAITING, HOLDING, HALTED_BY_GUEST = "user", "kernel", "waiting", "holding", "halted"
 READY, SWITCHED_IN, RUNNING, EXIT, HALTED = "ready", "switched in", "running", "exit", "halted"
+COSTOPPED = "co-stopped"
 SERVING = "serving"  # the interrupt of guard `driver`
 
 VM_COUNTERS = (
@@ -267,6 +270,7 @@ class Vm:
         self.marked = False  # by a notification
         self.locks = [Lock(spec.lock.kind, self, i) for i in range(spec.lock.count)]
         self.counters = dict.fromkeys(VM_COUNTERS, 0)
+        self.stopped_at: int | None = None  # esx3
 
 
 class Vcpu:
@@ -307,6 +311,17 @@ class Vcpu:
         self.extension_end: int | None = None
         self.extended = False  # in this slice
         self.debt = 0
+        self.latency = 0  # fair: drawn for its last slice, as the granularity
+        self.granularity = 0
+        self.vruntime = 0  # in 2^-16 ns
+        self.queued_at = 0
+        self.credit = 0
+        self.rank = UNDER  # credit
+        self.has_run = False  # since the last accounting
+        self.running_since = 0
+        self.skew = 0  # relaxed co-scheduling: esx3; under esx4 the progress
+        self.stopping = False  # its slice has been ended by a co-stop
+        self.lagging = False  # has to start together with others
         self.exits: list[str] = []  # what the exit under way is for, and what follows it
         self.preempted = False  # is off CPU against its will
         self.in_spin_loop = False
@@ -322,7 +337,11 @@ class Pcpu:
         self.vcpu: Vcpu | None = None  # running, switched in, or in an exit
         self.last: Vcpu | None = None
         self.until = 0  # end of the switch or exit
-        self.queue: list[Vcpu] = []  # round_robin only
+        self.queue: list[Vcpu] = []  # but for `global` and `gang`
+        self.floor = 0  # fair
+        self.slice_began: int | None = None  # fair: None if the slice's end stands
+        self.tickled = False  # credit: somebody of a higher class came during the switch
+        self.held: Vcpu | None = None  # esx3: it idles for this vCPU
         self.due = False  # gang: its vCPU is preempted when it has come out of its exit
 
 
@@ -342,9 +361,26 @@ class Host:
     ) -> None:
         self.configuration = configuration
         self.scheduler = configuration.scheduler
+        self.relaxed = None
+        if self.scheduler.kind == "relaxed_coscheduling":
+            self.relaxed = self.scheduler
+            names = ("slice", "placement", "order", "phase", "slice_after_yield", "tick", "ratelimit")
+            self.scheduler = SimpleNamespace(
+                kind=self.relaxed.base, **{n: getattr(self.relaxed, n) for n in names}
+            )
+            if self.scheduler.kind == "credit":
+                del self.scheduler.slice_after_yield
+            self.threshold_ns = self.relaxed.skew_threshold.value_ns
+            resume = self.relaxed.skew_resume
+            self.resume_ns = resume.value_ns if resume is not None else max(1, self.threshold_ns // 2)
+            self.esx3 = self.relaxed.variant == "esx3"
+        self.costarting: Vm | None = None
+        self.n_preempted = 0
         self.guard = configuration.guard
         self.response = configuration.response
         self.gang = self.scheduler.kind == "gang"
+        self.fair = self.scheduler.kind == "fair"
+        self.credit = self.scheduler.kind == "credit"
         self.draws = Draws(seed, replication, tables)
         self.now = 0
         self.start_of_window = configuration.warmup_ns
@@ -370,6 +406,8 @@ class Host:
         self.slots: list[list[Vcpu | None]] = []  # gang only
         self.slot = 0
         self.slot_end = 0
+        self.next_tick = self.scheduler.tick.value_ns if self.credit else 0
+        self.ticks = 0
 
     # Small helpers.
 
@@ -414,8 +452,10 @@ class Host:
             self.start_round_robin()
         elif self.scheduler.kind == "global":
             self.start_global()
-        else:
+        elif self.gang:
             self.start_gang()
+        else:
+            self.start_spread()
 
     def start_round_robin(self) -> None:
         n_pcpu = len(self.pcpus)
@@ -451,6 +491,27 @@ class Host:
         for p in self.pcpus:
             if self.queue:
                 self.start_on(self.queue.pop(0), p)
+
+    def start_spread(self) -> None:
+        """Fair and credit: nobody is pinned, but everybody is in some queue."""
+        for p in self.pcpus:
+            p.queue = [v for v in self.vcpus if v.number % len(self.pcpus) == p.index]
+            for v in p.queue:
+                v.home = p.index
+            self.draws.shuffle(p.queue, ORDER, HOST, p.index)
+        for p in self.pcpus:
+            if p.queue:
+                v = p.queue.pop(0)
+                p.vcpu = p.last = v
+                v.state = RUNNING
+                self.new_slice(v)
+                if self.credit:
+                    v.slice_end = fraction(self.draws.words(PHASE, HOST, p.index, 0)[0], v.slice_end)
+                    continue
+                length = self.fair_length(v)
+                first = fraction(self.draws.words(PHASE, HOST, p.index, 0)[0], length)
+                p.slice_began = first - length
+                v.slice_end = self.at_tick(first)
 
     def start_on(self, v: Vcpu, p: Pcpu) -> None:
         """Dispatch at time 0: no switch, and a slice cut by the phase."""
@@ -498,6 +559,7 @@ class Host:
             assert due >= self.now
             self.elapse(due - self.now)
             self.now = due
+            self.raise_floors()
             if order == 1:
                 if not self.measuring:
                     self.open_window()
@@ -505,6 +567,10 @@ class Host:
                     break
             elif order == 2:
                 self.guest_event(self.pcpus[index])
+            elif order == 3 and self.credit and self.next_tick == self.now:
+                self.tick()
+            elif order == 3 and self.relaxed:
+                self.skew_event()
             elif order == 3:
                 self.end_slot()
             elif order == 4:
@@ -523,6 +589,7 @@ class Host:
                     self.end_patience(p.vcpu)
             else:
                 self.wake(self.vcpus[index])
+            self.raise_floors()
         return self.outcome()
 
     def next_event(self) -> tuple[int, int, int, int]:
@@ -530,6 +597,10 @@ class Host:
         candidates = [(self.end if self.measuring else self.start_of_window, 1, 0, 0)]
         if self.gang:
             candidates.append((max(self.now, self.slot_end), 3, 0, 0))
+        if self.credit:
+            candidates.append((self.next_tick, 3, 0, 0))
+        if self.relaxed and self.skew_due() is not None:
+            candidates.append((self.skew_due(), 3, 0, 0))
         for p in self.pcpus:
             v = p.vcpu
             if v is None:
@@ -575,6 +646,8 @@ class Host:
         """Let running guests progress and book the interval to every account."""
         if dt == 0:
             return
+        if self.relaxed:
+            self.elapse_skew(dt)
         for v in self.vcpus:
             if v.state == RUNNING:
                 if v.phase != WAITING:
@@ -584,9 +657,14 @@ class Host:
                 else:
                     v.patience = None if v.patience is None else v.patience - dt
                     v.check = None if v.check is None else v.check - dt
+            if self.fair and v.state in (RUNNING, EXIT, SERVING):
+                v.vruntime += dt * self.rate(v.vm)
+            if self.credit and v.state in (RUNNING, EXIT, SERVING):
+                v.credit -= dt
+                v.has_run = True
         if not self.measuring:
             return
-        anybody_queued = any([v.state == READY for v in self.vcpus])
+        anybody_queued = any([v.state in (READY, COSTOPPED) for v in self.vcpus])
         lightest = min([p.vcpu.vm.spec.weight for p in self.pcpus if p.vcpu is not None], default=math.inf)
         for p in self.pcpus:
             if p.vcpu is None:
@@ -597,9 +675,9 @@ class Host:
                 p.vcpu.vm.counters["switch_ns"] += dt
         for v in self.vcpus:
             counters = v.vm.counters
-            if v.state == READY:
-                counters["ready_ns"] += dt
-                if self.scheduler.kind != "global":
+            if v.state in (READY, COSTOPPED):
+                counters["ready_ns" if v.state == READY else "costop_ns"] += dt
+                if self.scheduler.kind not in ("global", "fair", "credit"):
                     occupant = self.pcpus[v.home].vcpu
                     lightest = math.inf if occupant is None else occupant.vm.spec.weight
                 if lightest < v.vm.spec.weight:
@@ -636,7 +714,7 @@ class Host:
         total = sum(c[name] for c in counters for name in (*on_cpu, "switch_ns")) + self.idle_ns
         assert total == len(self.pcpus) * duration
         for vm, c in zip(self.vms, counters, strict=True):
-            total = sum(c[name] for name in (*on_cpu, "ready_ns", "halted_ns"))
+            total = sum(c[name] for name in (*on_cpu, "ready_ns", "costop_ns", "halted_ns"))
             assert total == len(vm.vcpus) * duration
         return Outcome(
             vm={name: [c[name] for c in counters] for name in VM_COUNTERS},
@@ -1025,18 +1103,29 @@ class Host:
             else:
                 self.new_slice(v)
             v.inherited = v.rest = None
+            v.running_since = self.now
+            v.stopping = False
+            p = self.pcpu_of(v)
+            if p.tickled:
+                p.tickled = False
+                v.slice_end = min(v.slice_end, self.now + self.scheduler.ratelimit.value_ns)
         self.go_on(v)
 
     def new_slice(self, v: Vcpu) -> None:
         """Draw a slice, less what the vCPU owes."""
-        length = self.draw(self.scheduler.slice, SLICE, v)
-        if v.debt > 0:
-            length = max(1, length - v.debt)
-            v.debt = 0
+        full = self.draw_fair_slice(v) if self.fair else self.draw(self.scheduler.slice, SLICE, v)
+        length = max(1, full - v.debt)
+        v.debt = 0
         self.set_slice(v, length)
+        v.stopping = False
+        p = self.pcpu_of(v)
+        p.slice_began = self.now + length - full
 
     def set_slice(self, v: Vcpu, length: int) -> None:
+        self.pcpu_of(v).slice_began = None
         v.slice_end = self.now + length
+        if self.fair:
+            v.slice_end = self.at_tick(v.slice_end)
         v.extension_end = None
         v.extended = False
 
@@ -1051,30 +1140,79 @@ class Host:
         v.inherited = None
         return p
 
+    def leave_switch(self, v: Vcpu) -> None:
+        """Break a switch off: the slice that was to begin is still to come."""
+        kept = v.rest, v.inherited
+        self.leave(v)
+        v.rest, v.inherited = kept
+
     def keep_rest(self, v: Vcpu) -> None:
         """After a yield, a halt or HLT: keep the rest of the slice, if the scheduler says so."""
-        if not self.gang and self.scheduler.slice_after_yield == "rest" and v.slice_end > self.now:
+        if getattr(self.scheduler, "slice_after_yield", "full") == "rest" and v.slice_end > self.now:
             v.rest = v.slice_end - self.now
 
-    def to_tail(self, v: Vcpu) -> None:
+    def to_tail(self, v: Vcpu, yields: bool = False) -> None:
         v.state = READY
-        if not self.gang:
+        v.queued_at = self.now
+        if self.relaxed:
+            v.stopping = False
+            if self.has_to_stop(v):
+                v.state = COSTOPPED
+                if v.lagging and self.costarting is v.vm:
+                    self.queue_laggard(v)
+                return
+        if self.credit:
+            self.queue_by_class(v, yields)
+        elif not self.gang:
             self.queue_of(self.pcpus[v.home]).append(v)
 
     def pick(self, p: Pcpu) -> None:
-        """Dispatch who is next, if anybody."""
+        """Dispatch whom a notification asks for, else who is next, if anybody."""
+        anywhere = self.scheduler.kind in ("global", "fair", "credit")
+        wanted = [
+            v
+            for v in self.vcpus
+            if not self.gang
+            and v.state == READY
+            and v is not p.last
+            and self.is_wanted(v)
+            and (anywhere or v.home == p.index)
+        ]
+        if not wanted:
+            self.choose(p)
+            return
+        v = min(wanted, key=lambda v: v.preemption)
+        self.note(v, "is picked out of turn", p)
+        v.vm.marked = False
+        self.take(v, p)
+        self.dispatch(v, p)
+
+    def take(self, v: Vcpu, p: Pcpu) -> None:
+        """Take a vCPU out of its queue to run on a pCPU."""
+        if self.fair:
+            self.move_fair(v, p)
+        else:
+            self.queue_of(self.pcpus[v.home]).remove(v)
+            v.home = p.index
+
+    def choose(self, p: Pcpu) -> None:
+        """Dispatch the scheduler's choice."""
         if self.gang:
             v = self.choice(p)
+        elif self.fair:
+            v = self.pick_fair(p)
+        elif self.credit:
+            v = self.best_of(p)
+            if v is not None:
+                self.pcpus[v.home].queue.remove(v)
+                v.home = p.index
         else:
             queue = self.queue_of(p)
-            wanted = [v for v in queue if v is not p.last and self.is_wanted(v)]
-            v = wanted[0] if wanted else queue[0] if queue else None
-            if wanted:
-                self.note(v, "is picked out of turn", p)
-                v.vm.marked = False
-            if v is not None:
-                queue.remove(v)
-        if v is not None:
+            v = queue.pop(0) if queue else None
+        if v is not None and v.lagging:
+            self.note(v, "waits for its siblings", p)
+            p.held = v
+        elif v is not None:
             self.dispatch(v, p)
 
     def is_wanted(self, v: Vcpu) -> bool:
@@ -1085,6 +1223,8 @@ class Host:
         """Take the pCPU from a running vCPU against its will."""
         assert v.state in (RUNNING, SERVING) or v.exits == ["safe"]
         v.preempted = True
+        self.n_preempted += 1
+        v.preemption = self.n_preempted
         self.note(v, f"is preempted, {v.phase}")
         self.count(v, "preemptions")
         if v.phase == HOLDING:
@@ -1108,7 +1248,7 @@ class Host:
         ends_extension = v.extension_end is not None
         if ends_extension:
             self.end_extension(v)
-        if not self.queue_of(p):
+        if not self.others_are_due(p):
             self.new_slice(v)
         elif ends_extension:
             if v.phase == HOLDING or self.guard.kind in ("monitor", "monitor_halt"):
@@ -1118,6 +1258,20 @@ class Host:
             self.preempt(v)
         elif self.guard.kind == "driver" and v.phase != HOLDING:
             self.begin_service(v)
+
+    def others_are_due(self, p: Pcpu) -> bool:
+        """Whether the slice end of a pCPU's vCPU lets another one run."""
+        if self.relaxed and self.has_to_stop(p.vcpu):
+            return True
+        if self.fair:
+            return any(u.vruntime <= p.vcpu.vruntime for u in p.queue)
+        if self.credit:
+            rank = p.vcpu.rank
+            if p.queue and p.queue[0].rank >= rank:
+                return True
+            best = self.best_of(p)
+            return rank == OVER and best is not None and best.rank > OVER
+        return bool(self.queue_of(p))
 
     def extend(self, v: Vcpu) -> bool:
         """Ask the guard; say whether the vCPU may go on."""
@@ -1226,7 +1380,7 @@ class Host:
         elif reason == "guard":
             p = self.leave(v)
             self.keep_rest(v)
-            self.to_tail(v)
+            self.to_tail(v, yields=True)
             self.pick(p)
         elif reason == "halt":
             free = v.lock.owner is None and (v.lock.kind == "test_and_set" or v is v.lock.head)
@@ -1271,6 +1425,22 @@ class Host:
         """Make a halted or blocked vCPU runnable."""
         self.note(v, "wakes up")
         v.wake_at = None
+        if self.fair:
+            self.wake_fair(v)
+            return
+        v.lagging = False
+        if self.relaxed and self.has_to_stop(v):
+            v.state = COSTOPPED
+            return
+        if self.credit:
+            if v.rank == UNDER:
+                v.rank = BOOST
+            self.join(v)
+            return
+        self.join_fifo(v)
+
+    def join_fifo(self, v: Vcpu) -> None:
+        """Queue a runnable vCPU under the other schedulers; an idle pCPU takes it."""
         self.to_tail(v)
         if self.gang:
             self.wake_in_column(v)
@@ -1278,7 +1448,7 @@ class Host:
             idle = [p for p in self.pcpus if p.vcpu is None]
             if idle:
                 self.pick(idle[0])
-        elif self.pcpus[v.home].vcpu is None:
+        elif self.pcpus[v.home].vcpu is None and self.pcpus[v.home].held is None:
             self.pick(self.pcpus[v.home])
 
     # Responses.
@@ -1296,7 +1466,7 @@ class Host:
             return
         if self.response.kind == "directed_yield":
             target = self.seek_target(v, p)
-            if target is not None:
+            if target is not None and self.obeys(target, p):
                 self.boost(target, v, p)
                 return
             self.count(v, "directed_yields_none")
@@ -1308,12 +1478,12 @@ class Host:
             return
         self.leave(v)
         self.keep_rest(v)
-        self.to_tail(v)
+        self.to_tail(v, yields=True)
         self.pick(p)
 
     def seek_target(self, v: Vcpu, p: Pcpu) -> Vcpu | None:
         """Find the queued sibling to run instead, in vCPU order."""
-        anywhere = self.scheduler.kind == "global" or self.response.migrate
+        anywhere = self.scheduler.kind in ("global", "fair", "credit") or self.response.migrate
         if self.response.target == "round_robin":
             return self.next_in_turn(v, p, anywhere)
         siblings = [s for s in v.vm.vcpus if s.state == READY and (anywhere or s.home == p.index)]
@@ -1358,17 +1528,347 @@ class Host:
             self.count(v, "directed_yields_waiter")
         else:
             self.count(v, "directed_yields_other")
-        self.queue_of(self.pcpus[target.home]).remove(target)
+        if self.fair:
+            self.move_fair(target, p)
+        else:
+            self.queue_of(self.pcpus[target.home]).remove(target)
         rest = v.slice_end - self.now
         self.leave(v)
         if self.response.boost_slice == "full":
             self.keep_rest(v)
-        self.to_tail(v)
+        self.to_tail(v, yields=True)
         target.rest = None
         if self.response.boost_slice == "rest" and rest > 0:
             target.inherited = rest
         target.home = p.index
         self.dispatch(target, p)
+
+    # Fair scheduling.
+
+    def rate(self, vm: Vm) -> int:
+        """Virtual runtime of a vCPU per ns."""
+        runnable = sum(v.state != HALTED for v in vm.vcpus)
+        weight = max(15, round(1024 * vm.spec.weight))
+        return (2**26 * runnable + weight // 2) // weight
+
+    def members(self, p: Pcpu) -> list[Vcpu]:
+        """Return the vCPUs on a pCPU and in its queue."""
+        return [*p.queue, *([p.vcpu] if p.vcpu is not None else [])]
+
+    def raise_floors(self) -> None:
+        if self.fair:
+            for p in self.pcpus:
+                p.floor = max([p.floor, min([v.vruntime for v in self.members(p)], default=p.floor)])
+
+    def at_tick(self, end: int) -> int:
+        """Round a slice end up to the tick, if there is one."""
+        tick = self.scheduler.tick.value_ns
+        return -(-end // tick) * tick if tick else end
+
+    def draw_fair_slice(self, v: Vcpu) -> int:
+        latency, granularity = self.scheduler.latency, self.scheduler.granularity
+        w0 = w1 = 0
+        if latency.kind != "constant" or granularity.kind != "constant":
+            owner = (SLICE, v.vm.index, v.index)
+            n = self.draws.counters.get(owner, 0)
+            self.draws.counters[owner] = n + 1
+            w0, w1 = self.draws.words(*owner, n)
+        v.latency = self.draws.duration(latency, w0)
+        v.granularity = self.draws.duration(granularity, w1)
+        return self.fair_length(v)
+
+    def fair_length(self, v: Vcpu) -> int:
+        return max(v.latency // len(self.members(self.pcpu_of(v))), v.granularity)
+
+    def number_changed(self, p: Pcpu) -> None:
+        """Look at the slice on a pCPU again: another number of vCPUs shares the latency."""
+        v = p.vcpu
+        if (
+            v is None
+            or v.state == SWITCHED_IN
+            or p.slice_began is None
+            or v.extended
+            or v.slice_end <= self.now
+        ):
+            return
+        v.slice_end = self.at_tick(max(self.now, p.slice_began + self.fair_length(v)))
+
+    def pick_fair(self, p: Pcpu) -> Vcpu | None:
+        """Choose the queued vCPU with the least vruntime, the one that has just run last of all; else pull one."""
+        if p.queue:
+            others = [v for v in p.queue if v is not p.last] or p.queue
+            v = min(others, key=lambda v: v.vruntime)
+            p.queue.remove(v)
+            return v
+        queued = [v for v in self.vcpus if v.state == READY]
+        if not queued:
+            return None
+        v = min(queued, key=lambda v: v.queued_at)
+        self.move_fair(v, p)
+        return v
+
+    def move_fair(self, v: Vcpu, p: Pcpu) -> None:
+        """Take a vCPU out of its queue; it belongs to another pCPU from now on."""
+        q = self.pcpus[v.home]
+        q.queue.remove(v)
+        self.change_home(v, p)
+        if q is not p:
+            self.number_changed(q)
+
+    def change_home(self, v: Vcpu, p: Pcpu) -> None:
+        v.vruntime += p.floor - self.pcpus[v.home].floor
+        v.home = p.index
+
+    def wake_fair(self, v: Vcpu) -> None:
+        """Let a sleeper queue, and preempt if it is far enough ahead."""
+        idle = [p for p in self.pcpus if p.vcpu is None]
+        if idle:
+            self.change_home(v, idle[0])
+        p = self.pcpus[v.home]
+        v.vruntime = max(v.vruntime, p.floor - (v.latency // 2) * 2**16)
+        self.to_tail(v)
+        if idle:
+            self.pick(p)
+            return
+        self.number_changed(p)
+        u = p.vcpu
+        if u.vruntime - v.vruntime <= self.scheduler.wakeup_granularity.value_ns * 2**16:
+            return
+        self.note(v, "is ahead")
+        if u.state == SWITCHED_IN:
+            self.leave_switch(u)
+            self.to_tail(u)
+            self.choose(p)
+        elif not u.extended and u.slice_end > self.now:
+            p.slice_began = None
+            u.slice_end = self.now
+
+    def obeys(self, target: Vcpu, p: Pcpu) -> bool:
+        """Whether a directed yield's target is not too far behind."""
+        if not self.fair:
+            return True
+        vruntime = target.vruntime + p.floor - self.pcpus[target.home].floor
+        least = min(v.vruntime for v in self.members(p))
+        return vruntime - least <= self.scheduler.wakeup_granularity.value_ns * 2**16
+
+    # Credit scheduling.
+
+    def queue_by_class(self, v: Vcpu, yields: bool) -> None:
+        """Queue a vCPU behind all of its class; a yielder behind one of a lower class too."""
+        queue = self.pcpus[v.home].queue
+        place = next((i for i, u in enumerate(queue) if u.rank < v.rank), len(queue))
+        if yields and place < len(queue):
+            place += 1
+        queue.insert(place, v)
+
+    def best_of(self, p: Pcpu) -> Vcpu | None:
+        """Whom a pCPU runs next: the head of its queue, or a stolen one of a higher class."""
+        own = p.queue[0] if p.queue else None
+        rank = -1 if own is None else own.rank
+        if rank <= OVER:
+            for i in range(1, len(self.pcpus)):
+                for v in self.pcpus[(p.index + i) % len(self.pcpus)].queue:
+                    if v.rank > rank:
+                        return v
+        return own
+
+    def join(self, v: Vcpu) -> None:
+        """Give a runnable vCPU to an idle pCPU, or queue it and let it preempt a lower class."""
+        for p in self.pcpus:
+            if p.vcpu is None and p.held is None:
+                v.home = p.index
+                self.to_tail(v)
+                self.pick(p)
+                return
+        self.to_tail(v)
+        p = self.pcpus[v.home]
+        u = p.vcpu
+        if u is None or u.rank >= v.rank:
+            return
+        self.note(v, "is of a higher class")
+        if u.state == SWITCHED_IN:
+            p.tickled = True
+        elif not u.extended:
+            u.slice_end = min(u.slice_end, max(self.now, u.running_since + self.scheduler.ratelimit.value_ns))
+
+    def tick(self) -> None:
+        """End boosts; deal credit at every third tick."""
+        self.next_tick = self.now + self.scheduler.tick.value_ns
+        self.ticks += 1
+        for p in self.pcpus:
+            for v in (p.vcpu, p.held):
+                if v is not None and v.rank == BOOST:
+                    v.rank = UNDER
+        if self.ticks % 3 != 0:
+            return
+        most = max(1, round(self.scheduler.slice.mean_ns))
+        dealt = len(self.pcpus) * 3 * self.scheduler.tick.value_ns
+        active = {vm.index: [v for v in vm.vcpus if v.has_run or v.state != HALTED] for vm in self.vms}
+        weights = {vm.index: min(max(1, round(256 * vm.spec.weight)), 65535) for vm in self.vms}
+        total = sum(weights[m] for m in active if active[m])
+        for m, vcpus in active.items():
+            for v in vcpus:
+                v.credit = max(-most, min(most, v.credit + dealt * weights[m] // total // len(vcpus)))
+        for v in self.vcpus:
+            v.has_run = False
+            v.rank = UNDER if v.credit >= 0 else OVER
+        for p in self.pcpus:
+            p.queue.sort(key=lambda v: -v.rank)
+
+    # Relaxed co-scheduling.
+
+    def progresses(self, v: Vcpu) -> bool:
+        return v.state in (RUNNING, SERVING, HALTED)
+
+    def elapse_skew(self, dt: int) -> None:
+        for vm in self.vms:
+            grows = any(self.progresses(v) for v in vm.vcpus)
+            for v in vm.vcpus:
+                if not self.esx3:
+                    v.skew += dt * self.progresses(v)
+                elif self.progresses(v):
+                    v.skew = max(0, v.skew - dt)
+                elif grows:
+                    v.skew += dt
+
+    def has_to_stop(self, v: Vcpu) -> bool:
+        if self.esx3:
+            return v.vm.stopped_at is not None
+        return v.skew - min(s.skew for s in v.vm.vcpus) > self.threshold_ns
+
+    def due_of_vcpu(self, v: Vcpu) -> int | None:
+        """When a vCPU is co-stopped or runnable again under esx4, as things are."""
+        siblings = [(v.skew - s.skew, self.progresses(s)) for s in v.vm.vcpus if s is not v]
+        if v.state == RUNNING and not v.stopping:
+            times = [
+                max(0, self.threshold_ns + 1 - gap)
+                for gap, progresses in siblings
+                if not progresses or gap > self.threshold_ns
+            ]
+            return self.now + min(times) if times else None
+        if v.state == COSTOPPED:
+            if any(gap >= self.resume_ns for gap, progresses in siblings if not progresses):
+                return None
+            return self.now + max(max(0, gap - self.resume_ns + 1) for gap, _ in siblings)
+        return None
+
+    def due_of_vm(self, vm: Vm) -> int | None:
+        """When a VM is co-stopped under esx3, as things are."""
+        if vm.stopped_at is not None or not any(self.progresses(v) for v in vm.vcpus):
+            return None
+        times = []
+        for v in vm.vcpus:
+            if v.state == READY:
+                p = self.pcpus[v.home]
+                ahead = [u for u in (p.vcpu, p.held) if u is not None] + p.queue[: p.queue.index(v)]
+                if not any(u.vm is vm for u in ahead):
+                    times.append(self.now + max(0, self.threshold_ns + 1 - v.skew))
+        return min(times, default=None)
+
+    def longest_stopped(self) -> Vm | None:
+        stopped = [vm for vm in self.vms if vm.stopped_at is not None]
+        return min(stopped, key=lambda vm: vm.stopped_at, default=None)
+
+    def is_complete(self, vm: Vm) -> bool:
+        """Whether all who have to start together have a pCPU, or one before them in their queue."""
+        return all(
+            v.state == COSTOPPED and self.pcpus[v.home].held is not None and self.pcpus[v.home].held.vm is vm
+            for v in vm.vcpus
+            if v.lagging and v.state != HALTED
+        )
+
+    def skew_due(self) -> int | None:
+        """When the skew, or a co-start, next demands something."""
+        if not self.esx3:
+            times = [self.due_of_vcpu(v) for v in self.vcpus]
+        else:
+            times = [self.due_of_vm(vm) for vm in self.vms]
+            if self.costarting is not None:
+                times.append(self.now if self.is_complete(self.costarting) else None)
+            elif self.longest_stopped() is not None:
+                times.append(self.now)
+        return min([time for time in times if time is not None], default=None)
+
+    def skew_event(self) -> None:
+        """One co-start or co-stop."""
+        if not self.esx3:
+            v = next(v for v in self.vcpus if self.due_of_vcpu(v) == self.now)
+            if v.state == COSTOPPED:
+                self.note(v, "is runnable again")
+                v.state = READY
+                self.rejoin(v)
+            else:
+                self.note(v, "is too far ahead")
+                self.end_for_stop(v)
+        elif self.costarting is not None and self.is_complete(self.costarting):
+            self.co_start(self.costarting)
+        elif self.costarting is None and self.longest_stopped() is not None:
+            self.costarting = self.longest_stopped()
+            for v in self.costarting.vcpus:
+                if v.lagging and v.state == COSTOPPED:
+                    self.queue_laggard(v)
+            for p in self.pcpus:
+                if p.vcpu is None and p.held is None:
+                    self.choose(p)
+        else:
+            self.co_stop(next(vm for vm in self.vms if self.due_of_vm(vm) == self.now))
+
+    def rejoin(self, v: Vcpu) -> None:
+        if self.credit:
+            self.join(v)
+        else:
+            self.join_fifo(v)
+
+    def end_for_stop(self, v: Vcpu) -> None:
+        """End the slice of a vCPU that has to stop."""
+        v.stopping = True
+        if not v.extended:
+            v.slice_end = min(v.slice_end, self.now)
+
+    def co_stop(self, vm: Vm) -> None:
+        self.note(vm.vcpus[0], "and its siblings are co-stopped")
+        vm.stopped_at = self.now
+        for v in vm.vcpus:
+            v.lagging = v.state != HALTED and v.skew > self.resume_ns
+            if v.state == READY:
+                self.pcpus[v.home].queue.remove(v)
+                v.state = COSTOPPED
+        for p in self.pcpus:
+            v = p.vcpu
+            if v is None or v.vm is not vm:
+                continue
+            if v.state == SWITCHED_IN:
+                p.tickled = False
+                self.leave_switch(v)
+                v.state = COSTOPPED
+                self.choose(p)
+            else:
+                self.end_for_stop(v)
+
+    def queue_laggard(self, v: Vcpu) -> None:
+        """Put a laggard first in its queue, but behind siblings with lower numbers."""
+        v.rank = BOOST
+        queue = self.pcpus[v.home].queue
+        place = 0
+        while place < len(queue) and queue[place].lagging and queue[place].number < v.number:
+            place += 1
+        queue.insert(place, v)
+
+    def co_start(self, vm: Vm) -> None:
+        self.note(vm.vcpus[0], "and its siblings co-start")
+        self.costarting = vm.stopped_at = None
+        for p in self.pcpus:
+            if p.held is not None:
+                v, p.held = p.held, None
+                v.lagging = False
+                v.state = READY
+                self.dispatch(v, p)
+        for v in vm.vcpus:
+            if v.state == COSTOPPED:
+                v.state = READY
+                if not v.lagging:
+                    self.rejoin(v)
+            v.lagging = False
 
     # Gang scheduling.
 

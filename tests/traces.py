@@ -2011,3 +2011,249 @@ add(
         "exit_ns": 5,
     },
 )
+
+
+def fair(latency: int, wakeup_granularity: int = 0, tick: int = 0) -> dict[str, Any]:
+    """Fair scheduling. The draws of seed 1: two vCPUs of p0 are queued in vCPU order, three as 1, 0, 2; the first
+    slice ends after 0.7592 of its length on p0.
+    """
+    return {
+        "kind": "fair",
+        "latency": f"{latency}ns",
+        "granularity": "5ns",
+        "wakeup_granularity": f"{wakeup_granularity}ns",
+        "tick": f"{tick}ns",
+    }
+
+
+def credit(length: int, tick: int, ratelimit: int = 0) -> dict[str, Any]:
+    """Credit scheduling; draws as for `fair`."""
+    return {
+        "kind": "credit",
+        "slice": f"{length}ns",
+        "tick": f"{tick}ns",
+        "ratelimit": f"{ratelimit}ns",
+    }
+
+
+# a weighs 2, so its virtual runtime passes at half the rate. Slices of 20, the first to 16. a 0-16 (8); b 16-36
+# (20); a 36-56 (18, so b is not due), 56-76 (28); b 76-96 (40); a 96-116 (38), 116-136 (48); b 136-150.
+add(
+    "fair: weights",
+    study(150, 1, [vm("a", weight=2), vm("b")], fair(40)),
+    {"idle_ns": 0},
+    a={"user_ns": 96, "preemptions": 3, "context_switches": 2, "priority_inversion_ns": 54},
+    b={"user_ns": 54, "preemptions": 2, "context_switches": 3},
+)
+
+# The same, checked every 7 ns only. a 0-21 (10.5); b 21-42 (21); a 42-63 (21, a tie: b is due); b 63-84 (42); a
+# 84-105 (31.5), 105-126 (42); b 126-147; a 147-150.
+add(
+    "fair: ticks",
+    study(150, 1, [vm("a", weight=2), vm("b")], fair(40, tick=7)),
+    {"idle_ns": 0},
+    a={"user_ns": 87, "preemptions": 3, "context_switches": 3},
+    b={"user_ns": 63, "preemptions": 3, "context_switches": 3},
+)
+
+# a 0-12 user, holds 12-16: the first slice ends, LHP. b 16-31, HLT to 81. a alone: slices of 40 from 31 and 71;
+# 31-67 hold, 67-79 user, holds from 79. b wakes at 81 at 46, half a latency less than a's 66; ahead by 20, more
+# than 10: LHP. b 81-96, HLT. a 96-134 hold, 134-140 user.
+SLEEPER = [
+    vm("a", user=12, hold=40),
+    vm("b", user=10, hold=5, halt={"probability": 1.0, "time": "50ns"}),
+]
+add(
+    "fair: wake-up preemption",
+    study(140, 1, SLEEPER, fair(40, 10)),
+    {"idle_ns": 0, "fragmentation_ns": 0},
+    a={
+        "acquisitions": 2,
+        "lhp_events": 2,
+        "lhp_acquisitions": 2,
+        "preemptions": 2,
+        "user_ns": 30,
+        "hold_ns": 80,
+        "ready_ns": 30,
+        "holder_off_ns": 30,
+        "holder_off_spells": 2,
+    },
+    b={"preemptions": 0, "guest_halts": 2, "user_ns": 20, "hold_ns": 10, "halted_ns": 94, "ready_ns": 16},
+)
+
+# Ahead by 20 is not more than 20. But now two share the latency: a's slice from 71 ends at 91, not at 111.
+add(
+    "fair: the slice gets shorter",
+    study(100, 1, SLEEPER, fair(40, 20)),
+    {"idle_ns": 0},
+    a={"lhp_events": 2, "preemptions": 2, "user_ns": 24, "hold_ns": 52, "ready_ns": 24},
+    b={"user_ns": 19, "hold_ns": 5, "halted_ns": 50, "ready_ns": 26},
+)
+
+# a and c on p0, b on p1. b 0-10, HLT to 110: p1 pulls c. a is alone from then on. c 10-110, renewed there; b wakes
+# at 60, half a latency less than c's 110: c is preempted. b 110-118.
+PULLED = [vm("a"), vm("b", user=5, hold=5, halt={"probability": 1.0, "time": "100ns"}), vm("c")]
+for name, scheduler in (("fair", fair(100, 10)), ("credit", credit(100, 1000))):
+    # Under credit b wakes up boosted.
+    add(
+        f"{name}: an idle pCPU pulls",
+        study(118, 2, PULLED, scheduler),
+        {"idle_ns": 0, "fragmentation_ns": 0},
+        a={"user_ns": 118, "preemptions": 0, "context_switches": 0},
+        b={"user_ns": 10, "hold_ns": 8, "halted_ns": 100, "context_switches": 1},
+        c={"user_ns": 100, "ready_ns": 18, "preemptions": 1, "context_switches": 1},
+    )
+
+# Two siblings share the weight of one: virtual runtime passes twice as fast. a0 0-10 user, holds 10-16 (32): LHP.
+# a1 16-26 user, spins to 31 (30), yields; it is skipped although it is ahead. a0 31-51 hold (72), LHP; a1 spins
+# 51-56 (40), yields; a0 56-76, LHP; a1 76-81; a0 81-85 hold, 85-90 user.
+add(
+    "fair: a yield skips the caller",
+    study(
+        90,
+        1,
+        [vm("a", 2, user=10, hold=50)],
+        fair(40),
+        response={"kind": "yield", "spin_threshold": "5ns"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 1,
+        "lhp_events": 3,
+        "lhp_acquisitions": 1,
+        "lwp_grants": 1,
+        "preemptions": 3,
+        "yields": 3,
+        "user_ns": 25,
+        "hold_ns": 50,
+        "spin_ns": 15,
+        "spin_lhp_ns": 15,
+        "ready_ns": 90,
+    },
+)
+
+# a1 0-10 user, holds 10-16 (32): LHP. a0 16-26 user, spins to 31 (30). Its yield to a1 is not obeyed: a1 trails b
+# (0) by 32, more than 20. b 31-71 (40): at 51 (20) nobody is due. a0 spins 71-76 (40), and now a1 (32) is the
+# least: it inherits a0's slice and holds 76-85.
+add(
+    "fair: a directed yield that is not obeyed",
+    study(
+        85,
+        1,
+        [vm("a", 2, user=10, hold=50), vm("b")],
+        fair(60, 20),
+        response={"kind": "directed_yield", "spin_threshold": "5ns", "target": "holder"},
+    ),
+    {"idle_ns": 0},
+    a={
+        "yields": 2,
+        "directed_yields_none": 1,
+        "directed_yields_holder": 1,
+        "lhp_events": 1,
+        "preemptions": 1,
+        "user_ns": 20,
+        "hold_ns": 15,
+        "spin_ns": 10,
+    },
+    b={"user_ns": 40, "preemptions": 1},
+)
+
+# 30 ns of credit every 30 ns: 22 to a, 7 to b. a 0-16, b 16-36. At 30: a -16 + 22, b -14 + 7: OVER. a 36-56, and on
+# to 76 and 96, since b is of a lower class. At 60: a 6 - 24 + 22 = 4. At 90: a 4 - 30 + 22 = -4, OVER; b has 1.
+# So b 96-110.
+add(
+    "credit: weights",
+    study(110, 1, [vm("a", weight=3), vm("b")], credit(20, 10)),
+    {"idle_ns": 0},
+    a={"user_ns": 76, "preemptions": 2, "context_switches": 1, "priority_inversion_ns": 34},
+    b={"user_ns": 34, "preemptions": 1, "context_switches": 2, "priority_inversion_ns": 0},
+)
+
+# a 0-20 user, holds 20-76: LHP. b 76-91, HLT to 141. a holds 91-151: b wakes at 141 boosted, but a may run for 60.
+# b 151-166, HLT to 216. a 166-226, b 226-230.
+add(
+    "credit: boost and rate limit",
+    study(
+        230,
+        1,
+        [
+            vm("a", user=20, hold=200),
+            vm("b", user=10, hold=5, halt={"probability": 1.0, "time": "50ns"}),
+        ],
+        credit(100, 1000, 60),
+    ),
+    {"idle_ns": 0},
+    a={
+        "lhp_events": 3,
+        "lhp_acquisitions": 1,
+        "preemptions": 3,
+        "user_ns": 20,
+        "hold_ns": 176,
+        "ready_ns": 34,
+    },
+    b={"user_ns": 24, "hold_ns": 10, "halted_ns": 100, "ready_ns": 96},
+)
+
+
+def relaxed(variant: str, length: int, threshold: int, phase: Any = "aligned") -> dict[str, Any]:
+    """Relaxed co-scheduling over round robin without randomness."""
+    return {
+        **round_robin(length, phase, placement="aligned"),
+        "kind": "relaxed_coscheduling",
+        "variant": variant,
+        "skew_threshold": f"{threshold}ns",
+    }
+
+
+# b on p0; a0 behind it, a1 on p1. a1 0-30 user, holds 30-51: 51 ahead of a0, LHP. b to 100; a0 100-130 user; at 127
+# a1 is ahead by less than 25, takes the idle p1 and holds on. a0 spins 130-150.
+SKEWED = [vm("b"), vm("a", 2, user=30, hold=100)]
+add(
+    "esx4: who is ahead co-stops itself",
+    study(150, 2, SKEWED, relaxed("esx4", 100, 50)),
+    {"idle_ns": 76, "fragmentation_ns": 76},
+    a={
+        "lhp_events": 1,
+        "lhp_acquisitions": 1,
+        "preemptions": 1,
+        "context_switches": 1,
+        "user_ns": 60,
+        "hold_ns": 44,
+        "spin_ns": 20,
+        "spin_lhp_ns": 0,
+        "ready_ns": 100,
+        "costop_ns": 76,
+        "holder_off_ns": 76,
+    },
+    b={"user_ns": 100, "ready_ns": 50, "costop_ns": 0, "preemptions": 1},
+)
+
+# At 51 a0 lags by 51: both are co-stopped, LHP. a0 is first in its queue and starts at 100, when b's slice ends; so a1
+# is runnable again too. a0 spins 130-150.
+add(
+    "esx3: the VM is co-stopped",
+    study(150, 2, SKEWED, relaxed("esx3", 100, 50)),
+    {"idle_ns": 49, "fragmentation_ns": 49},
+    a={
+        "lhp_events": 1,
+        "preemptions": 1,
+        "context_switches": 1,
+        "user_ns": 60,
+        "hold_ns": 71,
+        "spin_ns": 20,
+        "ready_ns": 51,
+        "costop_ns": 98,
+        "holder_off_ns": 49,
+    },
+    b={"user_ns": 100, "ready_ns": 50, "preemptions": 1},
+)
+
+# b0 on p0 to 100, b1 on p1 to 60; a0 and a1 behind them, a2 on p2. At 51 a0 and a1 lag. At 60 p1 is kept for a1; at
+# 100 a0 has p0, and they start together; a2 is runnable again.
+add(
+    "esx3: those that lag start together",
+    study(150, 3, [vm("b", 2), vm("a", 3)], relaxed("esx3", 100, 50, [1.0, 0.6, 1.0])),
+    {"idle_ns": 49 + 40, "fragmentation_ns": 89},
+    a={"user_ns": 201, "ready_ns": 102, "costop_ns": 147, "preemptions": 1, "context_switches": 2},
+    b={"user_ns": 160, "ready_ns": 140, "preemptions": 2},
+)

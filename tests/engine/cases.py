@@ -33,6 +33,11 @@ POLICIES = (
     *product(("gang",), ("none",), ("none", "yield", "halt")),
 )
 """Scheduler, guard and response; a directed yield by its target."""
+WEIGHTED_POLICIES = tuple(product(("fair", "credit"), ("none", "delay", "extra_slice"), RESPONSES))
+RELAXED_POLICIES = tuple(product(("relaxed_coscheduling",), ("none", "delay", "extra_slice"), RESPONSES))
+"""The same of the cases from ``FIRST_RELAXED`` on."""
+"""As `POLICIES`, of schedulers that know weights: those of the cases from ``FIRST_WEIGHTED`` on."""
+FIRST_WEIGHTED, FIRST_RELAXED = 100_000, 300_000
 ALL_RESPONSES = (*RESPONSES, "round_robin", "notify")
 GUARD_POLICIES = (
     *product(("round_robin", "global"), ("monitor", "monitor_halt", "driver"), ALL_RESPONSES),
@@ -84,6 +89,33 @@ def random_vm(rng: random.Random, number: int, most_vcpus: int) -> dict[str, Any
 
 def random_scheduler(rng: random.Random, kind: str, pcpus: int) -> dict[str, Any]:
     """Parameters of a scheduler; its phases may be drawn, aligned or given."""
+    if kind == "fair":
+        return {
+            "kind": kind,
+            "latency": random_duration(rng, 4000, 60000),
+            "granularity": random_duration(rng, 1000, 8000),
+            "wakeup_granularity": f"{rng.choice([0, 300, 3000, 10000])}ns",
+            "tick": f"{rng.choice([0, 0, 700, 4000])}ns",
+        }
+    if kind == "credit":
+        return {
+            "kind": kind,
+            "slice": random_duration(rng, 3000, 30000),
+            "tick": f"{rng.choice([500, 2000, 5000])}ns",
+            "ratelimit": f"{rng.choice([0, 200, 3000])}ns",
+        }
+    if kind == "relaxed_coscheduling":
+        base = random_scheduler(rng, rng.choice(["round_robin", "credit"]), pcpus)
+        scheduler = {
+            **base,
+            "kind": kind,
+            "base": base["kind"],
+            "variant": rng.choice(["esx3", "esx4"]),
+            "skew_threshold": f"{rng.choice([300, 2000, 8000])}ns",
+        }
+        if rng.random() < 0.5:
+            scheduler["skew_resume"] = f"{rng.choice([1, 100, 300])}ns"
+        return scheduler
     scheduler: dict[str, Any] = {"kind": kind, "slice": random_duration(rng, 2000, 30000)}
     if kind == "gang":
         scheduler["fill"] = rng.random() < 0.6
@@ -164,7 +196,7 @@ def lock_case(number: int) -> dict[str, Any]:
     main = LATER_LOCKS[number % len(LATER_LOCKS)]
     for vm in case["vm"]:
         kind = main if rng.random() < 0.8 else rng.choice(LOCKS + LATER_LOCKS)
-        if kind == "informed" and under_gang:
+        if kind == "informed" and policy["scheduler"]["kind"] not in ("round_robin", "global"):
             kind = "preemptable_ticket"
         if kind in PV_LOCKS and policy["response"]["kind"] == "halt":
             policy["response"] = random_response(rng, rng.choice(["none", "yield"]))
@@ -183,6 +215,8 @@ def random_case(number: int, series: str = "case") -> dict[str, Any]:
         return lock_case(number)
     rng = random.Random(f"{series} {number}")
     policies = SERIES[series]
+    if number >= FIRST_WEIGHTED:
+        policies = RELAXED_POLICIES if number >= FIRST_RELAXED else WEIGHTED_POLICIES
     scheduler, guard, response = policies[number % len(policies)]
     pcpus = rng.choice([1, 2, 2, 2, 3, 4, 5, 9])
     most_vcpus = min(pcpus, 4) if scheduler == "gang" else 4

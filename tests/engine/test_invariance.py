@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import FIRST_LOCK_CASE, random_case, random_study
+from cases import FIRST_LOCK_CASE, FIRST_RELAXED, FIRST_WEIGHTED, random_case, random_study
 from numpy.typing import NDArray
 
 from fastlhp.engine import block
@@ -47,6 +47,8 @@ def assert_exact_accounts(configuration: Configuration, result: Result) -> None:
     [
         *(("case", i) for i in range(1000, 1040)),
         *(("case", i) for i in range(FIRST_LOCK_CASE, FIRST_LOCK_CASE + 10)),
+        *(("case", i) for i in range(FIRST_WEIGHTED + 1000, FIRST_WEIGHTED + 1008)),
+        *(("case", i) for i in range(FIRST_RELAXED + 1000, FIRST_RELAXED + 1008)),
         *(("guard", i) for i in range(1000, 1061, 3)),
     ],
 )

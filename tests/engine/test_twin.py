@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import FIRST_LOCK_CASE, LATER_LOCKS, POLICIES, SERIES, differences, random_study
+from cases import (
+    FIRST_LOCK_CASE,
+    FIRST_RELAXED,
+    FIRST_WEIGHTED,
+    LATER_LOCKS,
+    POLICIES,
+    RELAXED_POLICIES,
+    SERIES,
+    WEIGHTED_POLICIES,
+    differences,
+    random_study,
+)
 from traces import TRACES
 
 from fastlhp.engine import block
@@ -20,9 +31,8 @@ N_LOCK_CASES = 200
 N_GUARD_CASES = 200
 N_NIGHTLY = 2000
 CHUNK = 20
-FOUND = (10_879,)
-"""Cases outside the first ``N_CASES`` that once failed."""
-NOT_YET_MODELLED = {"costop_ns"}
+FOUND = (10_879, 100_064, 100_129, 300_017)
+"""Cases outside the first ones that once failed."""
 
 
 def check_cases(numbers: Iterable[int], series: str = "case") -> None:
@@ -57,6 +67,18 @@ def test_random_cases_of_later_locks(first: int) -> None:
     check_cases(range(first, first + CHUNK))
 
 
+@pytest.mark.parametrize("first", range(FIRST_WEIGHTED, FIRST_WEIGHTED + 5 * len(WEIGHTED_POLICIES), CHUNK))
+def test_random_cases_of_weighted_schedulers(first: int) -> None:
+    """The same for `credit` and `fair`."""
+    check_cases(range(first, first + CHUNK))
+
+
+@pytest.mark.parametrize("first", range(FIRST_RELAXED, FIRST_RELAXED + 8 * len(RELAXED_POLICIES), CHUNK))
+def test_random_cases_of_relaxed_coscheduling(first: int) -> None:
+    """The same for both variants over both bases."""
+    check_cases(range(first, first + CHUNK))
+
+
 @pytest.mark.parametrize("first", range(0, N_GUARD_CASES, CHUNK))
 def test_random_guard_cases(first: int) -> None:
     """Random studies of the later guards and responses."""
@@ -75,6 +97,8 @@ def test_many_random_cases(first: int, series: str) -> None:
     """Ten times as many other ones."""
     check_cases(range(first, first + CHUNK), series)
     if series == "case":
+        check_cases(range(FIRST_WEIGHTED + first, FIRST_WEIGHTED + first + CHUNK))
+        check_cases(range(FIRST_RELAXED + first, FIRST_RELAXED + first + CHUNK))
         check_cases(range(FIRST_LOCK_CASE + first, FIRST_LOCK_CASE + first + CHUNK))
 
 
@@ -84,12 +108,17 @@ def test_cases_exercise_every_counter() -> None:
     assert len(POLICIES) * len(LATER_LOCKS) <= N_LOCK_CASES
     vm_sums = np.zeros(len(VM_COUNTERS), np.int64)
     host_sums = np.zeros(len(HOST_COUNTERS), np.int64)
-    for number in (*range(N_CASES), *range(FIRST_LOCK_CASE, FIRST_LOCK_CASE + N_LOCK_CASES)):
+    numbers = [
+        *range(N_CASES),
+        *range(FIRST_LOCK_CASE, FIRST_LOCK_CASE + N_LOCK_CASES),
+        *range(FIRST_RELAXED, FIRST_RELAXED + 2 * len(RELAXED_POLICIES)),
+    ]
+    for number in numbers:
         study = random_study(number)
         for configuration in study.configurations:
             vm, host, _ = block.simulate(Encoded(configuration), study.seed, range(study.replications))
             vm_sums += vm.sum(axis=(0, 1))
             host_sums += host.sum(axis=0)
     idle = {name for name, total in zip(VM_COUNTERS, vm_sums, strict=True) if total == 0}
-    assert idle <= NOT_YET_MODELLED
+    assert not idle
     assert (host_sums > 0).all()
