@@ -1,4 +1,4 @@
-"""Predictions beside references: closed forms, measurements on a real host, published results.
+"""Predictions beside references: closed forms, exact chains, measurements on a real host, published results.
 
 ``fastlhp validate`` runs the parts listed here. A part is a module with
 
@@ -13,6 +13,7 @@ __all__ = ["PARTS"]
 
 PARTS = {
     "a": "fastlhp.validation.closed_forms",
+    "b": "fastlhp.validation.chains",
     "c": "fastlhp.validation.real_host",
     "d": "fastlhp.validation.published",
 }
