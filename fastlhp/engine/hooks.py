@@ -7,6 +7,7 @@ nothing but the policy's own file has to know the policy.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -37,25 +38,28 @@ class Hook(DeviceFunction):
         return functions
 
     def dispatcher(self) -> Any:
-        """The compiled chain ``if kind == 0: ... elif kind == 1: ...``."""
+        """The compiled question: ``if kind == 0: ... elif kind == 1: ...``."""
         if self._dispatcher is None:
-            self._dispatcher = _chain([function.dispatcher() for function in self.implementations()])
+            self._dispatcher = compile_device(_choice_of(self.implementations()))
         return self._dispatcher
 
 
-def _chain(functions: list[Any]) -> Any:
-    first = functions[0]
-    if len(set(functions)) == 1:
+def _choice_of(functions: list[DeviceFunction]) -> Any:
+    """One function that calls the one of a kind.
 
-        def only(kind: int, *arguments: Any) -> Any:
-            return first(*arguments)
-
-        return compile_device(only)
-    others = _chain(functions[1:])
-
-    def ask(kind: int, *arguments: Any) -> Any:
-        if kind == 0:
-            return first(*arguments)
-        return others(kind - 1, *arguments)
-
-    return compile_device(ask)
+    Written out, because Numba takes as long for each function it compiles as for a dozen lines: one function a hook,
+    and one branch for all kinds that have the same answer.
+    """
+    kinds_of: dict[DeviceFunction, list[int]] = {}
+    for kind, function in enumerate(functions):
+        kinds_of.setdefault(function, []).append(kind)
+    ordered = sorted(kinds_of, key=lambda function: len(kinds_of[function]))
+    arguments = ", ".join(inspect.signature(functions[0].function).parameters)
+    lines = [f"def ask(kind_, {arguments}):"]
+    for number, function in enumerate(ordered[:-1]):
+        condition = " or ".join(f"kind_ == {kind}" for kind in kinds_of[function])
+        lines.append(f"    if {condition}: return function_{number}({arguments})")
+    lines.append(f"    return function_{len(ordered) - 1}({arguments})")
+    namespace: dict[str, Any] = {f"function_{number}": function for number, function in enumerate(ordered)}
+    exec("\n".join(lines), namespace)
+    return namespace["ask"]
