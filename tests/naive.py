@@ -1168,16 +1168,7 @@ class Host:
 
     def pick(self, p: Pcpu) -> None:
         """Dispatch whom a notification asks for, else who is next, if anybody."""
-        anywhere = self.scheduler.kind in ("global", "fair", "credit")
-        wanted = [
-            v
-            for v in self.vcpus
-            if not self.gang
-            and v.state == READY
-            and v is not p.last
-            and self.is_wanted(v)
-            and (anywhere or v.home == p.index)
-        ]
+        wanted = [] if self.gang else [v for v in self.queue_of(p) if v is not p.last and self.is_wanted(v)]
         if not wanted:
             self.choose(p)
             return
@@ -1217,7 +1208,7 @@ class Host:
 
     def is_wanted(self, v: Vcpu) -> bool:
         """Whether a notification asks for this queued vCPU."""
-        return v.vm.marked and v.preempted and v.phase in (HOLDING, WAITING)
+        return v.vm.marked and v.state == READY and v.preempted and v.phase in (HOLDING, WAITING)
 
     def preempt(self, v: Vcpu) -> None:
         """Take the pCPU from a running vCPU against its will."""
@@ -1321,7 +1312,7 @@ class Host:
     def preempt_unless_alone(self, v: Vcpu, expired: bool) -> None:
         """End an extension where its guard wanted it to end."""
         self.end_extension(v)
-        if not self.queue_of(self.pcpu_of(v)):
+        if not self.others_are_due(self.pcpu_of(v)):
             self.new_slice(v)
             self.keep(v)
             return
