@@ -375,7 +375,6 @@ class Host:
             self.resume_ns = resume.value_ns if resume is not None else max(1, self.threshold_ns // 2)
             self.esx3 = self.relaxed.variant == "esx3"
         self.costarting: Vm | None = None
-        self.n_preempted = 0
         self.guard = configuration.guard
         self.response = configuration.response
         self.gang = self.scheduler.kind == "gang"
@@ -1168,23 +1167,15 @@ class Host:
 
     def pick(self, p: Pcpu) -> None:
         """Dispatch whom a notification asks for, else who is next, if anybody."""
-        wanted = [] if self.gang else [v for v in self.queue_of(p) if v is not p.last and self.is_wanted(v)]
-        if not wanted:
+        v = next((v for v in self.queue_of(p) if v is not p.last and self.is_wanted(v)), None)
+        if v is None:
             self.choose(p)
             return
-        v = min(wanted, key=lambda v: v.preemption)
         self.note(v, "is picked out of turn", p)
         v.vm.marked = False
-        self.take(v, p)
+        self.queue_of(p).remove(v)
+        v.home = p.index
         self.dispatch(v, p)
-
-    def take(self, v: Vcpu, p: Pcpu) -> None:
-        """Take a vCPU out of its queue to run on a pCPU."""
-        if self.fair:
-            self.move_fair(v, p)
-        else:
-            self.queue_of(self.pcpus[v.home]).remove(v)
-            v.home = p.index
 
     def choose(self, p: Pcpu) -> None:
         """Dispatch the scheduler's choice."""
@@ -1214,8 +1205,6 @@ class Host:
         """Take the pCPU from a running vCPU against its will."""
         assert v.state in (RUNNING, SERVING) or v.exits == ["safe"]
         v.preempted = True
-        self.n_preempted += 1
-        v.preemption = self.n_preempted
         self.note(v, f"is preempted, {v.phase}")
         self.count(v, "preemptions")
         if v.phase == HOLDING:
@@ -1629,7 +1618,7 @@ class Host:
         if u.state == SWITCHED_IN:
             self.leave_switch(u)
             self.to_tail(u)
-            self.choose(p)
+            self.pick(p)
         elif not u.extended and u.slice_end > self.now:
             p.slice_began = None
             u.slice_end = self.now
@@ -1800,7 +1789,7 @@ class Host:
                     self.queue_laggard(v)
             for p in self.pcpus:
                 if p.vcpu is None and p.held is None:
-                    self.choose(p)
+                    self.pick(p)
         else:
             self.co_stop(next(vm for vm in self.vms if self.due_of_vm(vm) == self.now))
 
@@ -1832,7 +1821,7 @@ class Host:
                 p.tickled = False
                 self.leave_switch(v)
                 v.state = COSTOPPED
-                self.choose(p)
+                self.pick(p)
             else:
                 self.end_for_stop(v)
 

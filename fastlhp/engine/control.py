@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.accounts import open_window
-from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait
+from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait, run_next, take
 from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
@@ -166,9 +166,7 @@ lose_patience = Hook("lock", "lose_patience", default=_spins_on)
 has_queued = Hook("scheduler", "has_queued")
 yields = Hook("scheduler", "yields")
 make_ready = Hook("scheduler", "make_ready")
-replace = Hook("scheduler", "replace")
 wake_up = Hook("scheduler", "wake_up")
-take = Hook("scheduler", "take")
 obeys = Hook("scheduler", "obeys", default=_obeys_all)
 keeps_rest = Hook("scheduler", "keeps_rest", default=_keeps_none)
 slot_ends = Hook("scheduler", "slot_ends", default=_nothing)
@@ -187,7 +185,6 @@ grow_window = Hook("response", "grow_window", default=_nothing)
 stays_without_target = Hook("response", "stays_without_target", default=_keeps_none)
 notifies = Hook("response", "notifies", default=_keeps_none)
 notify = Hook("response", "notify", default=_nothing)
-favourite = Hook("response", "favourite", default=_nobody)
 
 
 @device
@@ -317,18 +314,6 @@ def give_up(host, p, t):
     leave(host, p, READY, t)
     make_ready(config_at(host.config, 0).scheduler, host, v)
     run_next(host, p, t)
-
-
-@device
-def run_next(host, p, t):
-    """Let a vCPU run on p, which is free: the one that the response wants, else the scheduler's choice."""
-    config = config_at(host.config, 0)
-    v = favourite(config.response, host, p)
-    if v >= 0:
-        take(config.scheduler, host, p, v)
-        dispatch(host, p, v, t)
-    else:
-        replace(config.scheduler, host, p, t)
 
 
 @device

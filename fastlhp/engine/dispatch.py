@@ -41,7 +41,15 @@ def _nothing(host, p, t):
     pass
 
 
+@device
+def _nobody(host, p):
+    return np.int64(-1)
+
+
 slice_begins = Hook("scheduler", "slice_begins", default=_nothing)
+replace = Hook("scheduler", "replace")
+take = Hook("scheduler", "take")
+favourite = Hook("response", "favourite", default=_nobody)
 
 
 @device
@@ -146,3 +154,15 @@ def end_exit(host, p, t):
     pcpu = pcpu_at(host.pcpus, p)
     start_running(host, p, t)
     pcpu.timer = max(pcpu.extension_end if pcpu.extended == EXTENDED else pcpu.slice_end, t)
+
+
+@device
+def run_next(host, p, t):
+    """Let a vCPU run on p, which is free: the one that the response wants, else the scheduler's choice."""
+    config = config_at(host.config, 0)
+    v = favourite(config.response, host, p)
+    if v >= 0:
+        take(config.scheduler, host, p, v)
+        dispatch(host, p, v, t)
+    else:
+        replace(config.scheduler, host, p, t)

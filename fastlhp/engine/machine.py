@@ -681,8 +681,7 @@ def count_preemption(host, p, t):
     vm = vm_at(host.vms, vcpu.vm)
     phase = phase_of(host, p) if pcpu.mode == RUNNING else vcpu.phase
     vm.preemptions += 1
-    host.n_preempted += 1
-    vcpu.preempted = host.n_preempted
+    vcpu.preempted = 1
     if phase == HOLDING:
         vm.lhp_events += 1
         cycle = vcpu.first_cycle + slot_of(host, p)

@@ -68,7 +68,6 @@ def start_replication(host, item_address):
     host.slot_end = FOREVER
     host.n_slot = 0
     host.n_slot_draw = 0
-    host.n_preempted = 0
     host.error = 0
     threshold = np.int64(-1)
     if config.threshold != 0 and is_constant(config.threshold):

@@ -191,7 +191,7 @@ HOST = np.dtype(
             "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words slots config "
             "config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring "
             "histogram n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
-            "now slot slot_end n_slot n_slot_draw tick_at costarting n_preempted error"
+            "now slot slot_end n_slot n_slot_draw tick_at costarting error"
         ).split()
     ]
 )
@@ -237,7 +237,7 @@ VCPU = np.dtype(
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
 the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; buffer_*: sums over the
 buffer but for its last cycle; spin_since: up to
-where spinning is booked; preempted: the number of its preemption if that is why it does not run, else 0; spin_loop:
+where spinning is booked; preempted: 1 if that is why it does not run; spin_loop:
 see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with its first
 vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
 

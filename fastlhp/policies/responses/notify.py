@@ -13,6 +13,7 @@ References
 
 from typing import ClassVar
 
+from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
 from fastlhp.engine.state import (
     HANDOVER,
@@ -21,13 +22,13 @@ from fastlhp.engine.state import (
     WAITING,
     config_at,
     pcpu_at,
+    queue_at,
     vcpu_at,
     vm_config_at,
 )
 from fastlhp.model.distributions import PositiveDuration
 from fastlhp.model.policy import ResponseParameters
 from fastlhp.model.validation import written
-from fastlhp.policies.responses.directed_yield import may_take
 
 __all__ = ["Notify"]
 
@@ -47,6 +48,14 @@ class Notify(ResponseParameters):
 
 
 @device
+def _its_own(host, p):
+    return p
+
+
+served_queue = Hook("scheduler", "served_queue", default=_its_own)
+
+
+@device
 def notifies(host):
     """A spinner tells of it at its threshold, and spins on."""
     return True
@@ -60,33 +69,26 @@ def notify(host, v):
 
 
 @device
-def is_wanted(host, p, v):
-    """Whether v, queued where p may take it, was preempted while it held or waited for a lock."""
+def is_wanted(host, v):
+    """Whether the queued v was preempted while it held or waited for a lock, and its VM is marked."""
     vcpu = vcpu_at(host.vcpus, v)
+    vm_config = vm_config_at(host.config_vms, vcpu.vm)
     in_lock = vcpu.phase == HOLDING or vcpu.phase == WAITING or vcpu.phase == HANDOVER
-    if vcpu.state != READY or vcpu.preempted == 0 or not in_lock:
-        return False
-    return may_take(config_at(host.config, 0).scheduler, host, p, v, False)
+    marked = vcpu_at(host.vcpus, vm_config.first_vcpu).marked != 0
+    return marked and in_lock and vcpu.preempted != 0 and vcpu.state == READY
 
 
 @device
 def favourite(host, p):
-    """Of the marked VMs' preempted holders and waiters in p's queue, the one queued first; clears its VM's mark.
+    """Of the marked VMs' preempted holders and waiters in p's queue, the first; clears its VM's mark. -1: none.
 
-    -1 if there is none. A preempted vCPU goes to the tail at once, so that they queue in the order of preemptions. The
-    one that has just left p is not taken back: nobody's slice is longer for a mark.
+    The one that has just left p is not taken back: nobody's slice is longer for a mark.
     """
     leaver = pcpu_at(host.pcpus, p).last
-    found = -1
-    for m in range(host.n_vm):
-        vm_config = vm_config_at(host.config_vms, m)
-        first = vm_config.first_vcpu
-        if vcpu_at(host.vcpus, first).marked != 0:
-            for v in range(first, first + vm_config.n_vcpu):
-                if v != leaver and is_wanted(host, p, v):
-                    if found < 0 or vcpu_at(host.vcpus, v).preempted < vcpu_at(host.vcpus, found).preempted:
-                        found = v
-    if found >= 0:
-        first = vm_config_at(host.config_vms, vcpu_at(host.vcpus, found).vm).first_vcpu
+    v = queue_at(host.queues, served_queue(config_at(host.config, 0).scheduler, host, p)).head
+    while v >= 0 and (v == leaver or not is_wanted(host, v)):
+        v = vcpu_at(host.vcpus, v).next
+    if v >= 0:
+        first = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).first_vcpu
         vcpu_at(host.vcpus, first).marked = 0
-    return found
+    return v

@@ -15,7 +15,7 @@ References
 
 from typing import ClassVar
 
-from fastlhp.engine.dispatch import dispatch, draw_slice
+from fastlhp.engine.dispatch import dispatch, draw_slice, run_next
 from fastlhp.engine.jit import device
 from fastlhp.engine.parameters import RANDOM_PHASE, view
 from fastlhp.engine.queues import insert, pop, push, remove, room, spread
@@ -324,7 +324,7 @@ def join(host, v, t):
         if pcpu_at(host.pcpus, p).vcpu < 0:
             vcpu.queue = p
             make_ready(host, v)
-            replace(host, p, t)
+            run_next(host, p, t)
             return
     make_ready(host, v)
     p = vcpu.queue

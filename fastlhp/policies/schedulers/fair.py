@@ -16,7 +16,7 @@ References
 
 from typing import ClassVar
 
-from fastlhp.engine.dispatch import dispatch
+from fastlhp.engine.dispatch import dispatch, run_next
 from fastlhp.engine.draws import duration, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import is_constant, leave
@@ -355,7 +355,7 @@ def wake_up(host, v, t):
         u = pcpu.vcpu
         leave(host, p, READY, t)
         make_ready(host, u)
-        replace(host, p, t)
+        run_next(host, p, t)
     elif pcpu.extended == NOT_EXTENDED and pcpu.slice_end > t:
         # The slice ends now; in an exit, when that is over.
         pcpu.slice_began = FOREVER

@@ -83,6 +83,12 @@ def keeps_rest(host):
 
 
 @device
+def served_queue(host, p):
+    """The queue from which p takes whom it runs: there is only one."""
+    return 0
+
+
+@device
 def has_queued(host, p):
     """Whether another vCPU is queued."""
     return queue_at(host.queues, 0).length > 0

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from fastlhp.engine.dispatch import dispatch
+from fastlhp.engine.dispatch import dispatch, run_next
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import leave, set_state
 from fastlhp.engine.parameters import option, view
@@ -399,7 +399,7 @@ def co_stop(host, m, t):
             if pcpu.mode == SWITCHING:
                 pcpu.tickled = 0
                 leave(host, p, COSTOPPED, t)
-                replace(host, p, t)
+                run_next(host, p, t)
             else:
                 stop_running(host, p, t)
 
@@ -431,7 +431,7 @@ def fill_idle(host, t):
     """Let every idle pCPU choose."""
     for p in range(host.n_pcpu):
         if pcpu_at(host.pcpus, p).vcpu < 0:
-            replace(host, p, t)
+            run_next(host, p, t)
 
 
 @device

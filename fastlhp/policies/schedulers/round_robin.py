@@ -14,7 +14,7 @@ References
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from fastlhp.engine.dispatch import dispatch, draw_slice
+from fastlhp.engine.dispatch import dispatch, draw_slice, run_next
 from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.parameters import ALIGNED_PHASE, RANDOM_PHASE, option, view
@@ -183,7 +183,7 @@ def wake_up(host, v, t):
     p = vcpu_at(host.vcpus, v).home
     make_ready(host, v)
     if pcpu_at(host.pcpus, p).vcpu < 0:
-        replace(host, p, t)
+        run_next(host, p, t)
 
 
 @device
