@@ -538,9 +538,11 @@ def after_yield(host, p, t):
 @device
 def go_on_spinning(host, p, t):
     """The exit of the waiter on p, of whatever length, is over, and it keeps its pCPU."""
-    if pcpu_at(host.pcpus, p).mode == EXITING:
+    pcpu = pcpu_at(host.pcpus, p)
+    if pcpu.mode == EXITING:
         end_exit(host, p, t)
     else:
+        vcpu_at(host.vcpus, pcpu.vcpu).spin_loop = 0
         spin_on(host, p, t)
 
 
