@@ -1450,7 +1450,7 @@ class Host:
                 self.boost(target, v, p)
                 return
             self.count(v, "directed_yields_none")
-            if self.response.target == "round_robin":
+            if target is None and self.response.target == "round_robin":
                 self.keep(v)
                 return
         if not self.queue_of(p):

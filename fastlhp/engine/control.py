@@ -508,9 +508,12 @@ def after_yield(host, p, t):
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     target = np.int64(-1)
+    stays = False
     if is_directed(config.response, host):
         target = target_of(config.response, host, p)
-        if target >= 0 and not obeys(config.scheduler, host, p, target):
+        if target < 0:
+            stays = stays_without_target(config.response, host)
+        elif not obeys(config.scheduler, host, p, target):
             target = np.int64(-1)
         count_target(host, v, target)
     if target >= 0:
@@ -528,7 +531,7 @@ def after_yield(host, p, t):
         boosted.rest_ns = 0
         boosted.inherited_ns = inherited
         dispatch(host, p, target, t)
-    elif yields(config.scheduler, host, p) and not stays_without_target(config.response, host):
+    elif yields(config.scheduler, host, p) and not stays:
         keep_rest(host, p, t)
         yield_pcpu(host, p, t)
     else:

@@ -34,9 +34,9 @@ POLICIES = (
 )
 """Scheduler, guard and response; a directed yield by its target."""
 WEIGHTED_POLICIES = tuple(product(("fair", "credit"), ("none", "delay", "extra_slice"), RESPONSES))
+"""As `POLICIES`, of schedulers that know weights: those of the cases from ``FIRST_WEIGHTED`` on."""
 RELAXED_POLICIES = tuple(product(("relaxed_coscheduling",), ("none", "delay", "extra_slice"), RESPONSES))
 """The same of the cases from ``FIRST_RELAXED`` on."""
-"""As `POLICIES`, of schedulers that know weights: those of the cases from ``FIRST_WEIGHTED`` on."""
 FIRST_WEIGHTED, FIRST_RELAXED = 100_000, 300_000
 ALL_RESPONSES = (*RESPONSES, "round_robin", "notify")
 GUARD_POLICIES = (
@@ -45,7 +45,22 @@ GUARD_POLICIES = (
     *product(("gang",), ("none",), ("notify",)),
 )
 """Those with the guards and responses that came later, so that the numbers of the first ones keep their meaning."""
-SERIES = {"case": POLICIES, "guard": GUARD_POLICIES}
+ALL_GUARDS = ("none", "delay", "extra_slice", "monitor", "monitor_halt", "driver")
+WEIGHTED_GUARD_POLICIES = tuple(
+    policy
+    for policy in product(("fair", "credit"), ALL_GUARDS, ALL_RESPONSES)
+    if policy not in WEIGHTED_POLICIES
+)
+RELAXED_GUARD_POLICIES = tuple(
+    policy
+    for policy in product(("relaxed_coscheduling",), ALL_GUARDS, ALL_RESPONSES)
+    if policy not in RELAXED_POLICIES
+)
+SERIES = {
+    "case": (POLICIES, WEIGHTED_POLICIES, RELAXED_POLICIES),
+    "guard": (GUARD_POLICIES, WEIGHTED_GUARD_POLICIES, RELAXED_GUARD_POLICIES),
+}
+"""Policies of a series' first cases, of those from ``FIRST_WEIGHTED`` on and of those from ``FIRST_RELAXED`` on."""
 
 
 def random_duration(rng: random.Random, low: int, high: int) -> Any:
@@ -214,9 +229,7 @@ def random_case(number: int, series: str = "case") -> dict[str, Any]:
     if number >= FIRST_LOCK_CASE:
         return lock_case(number)
     rng = random.Random(f"{series} {number}")
-    policies = SERIES[series]
-    if number >= FIRST_WEIGHTED:
-        policies = RELAXED_POLICIES if number >= FIRST_RELAXED else WEIGHTED_POLICIES
+    policies = SERIES[series][(number >= FIRST_WEIGHTED) + (number >= FIRST_RELAXED)]
     scheduler, guard, response = policies[number % len(policies)]
     pcpus = rng.choice([1, 2, 2, 2, 3, 4, 5, 9])
     most_vcpus = min(pcpus, 4) if scheduler == "gang" else 4
