@@ -13,8 +13,10 @@ from cases import (
     FIRST_WEIGHTED,
     LATER_LOCKS,
     POLICIES,
+    RELAXED_GUARD_POLICIES,
     RELAXED_POLICIES,
     SERIES,
+    WEIGHTED_GUARD_POLICIES,
     WEIGHTED_POLICIES,
     differences,
     random_study,
@@ -85,6 +87,15 @@ def test_random_guard_cases(first: int) -> None:
     check_cases(range(first, first + CHUNK), "guard")
 
 
+@pytest.mark.parametrize(
+    ("first", "policies"),
+    [(FIRST_WEIGHTED, WEIGHTED_GUARD_POLICIES), (FIRST_RELAXED, RELAXED_GUARD_POLICIES)],
+)
+def test_random_guard_cases_of_later_schedulers(first: int, policies: tuple[object, ...]) -> None:
+    """The same under `credit`, `fair` and `relaxed_coscheduling`; each policy comes up once."""
+    check_cases(range(first, first + len(policies)), "guard")
+
+
 def test_cases_that_failed() -> None:
     """Random studies that found a mistake."""
     check_cases(FOUND)
@@ -96,9 +107,9 @@ def test_cases_that_failed() -> None:
 def test_many_random_cases(first: int, series: str) -> None:
     """Ten times as many other ones."""
     check_cases(range(first, first + CHUNK), series)
+    check_cases(range(FIRST_WEIGHTED + first, FIRST_WEIGHTED + first + CHUNK), series)
+    check_cases(range(FIRST_RELAXED + first, FIRST_RELAXED + first + CHUNK), series)
     if series == "case":
-        check_cases(range(FIRST_WEIGHTED + first, FIRST_WEIGHTED + first + CHUNK))
-        check_cases(range(FIRST_RELAXED + first, FIRST_RELAXED + first + CHUNK))
         check_cases(range(FIRST_LOCK_CASE + first, FIRST_LOCK_CASE + first + CHUNK))
 
 
