@@ -286,7 +286,8 @@ def sources_hash() -> str:
     """Hash of every source file that can end up in a kernel."""
     digest = hashlib.sha256()
     files = sorted(path for part in ("engine", "policies") for path in (PACKAGE / part).rglob("*.py"))
-    for path in [*files, PACKAGE / "results" / "counters.py", *own_files()]:
+    constants = [PACKAGE / "results" / "counters.py", PACKAGE / "model" / "host.py"]
+    for path in [*files, *constants, *own_files()]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

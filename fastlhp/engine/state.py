@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.jit import ArrayView, RecordView
+from fastlhp.model.host import MAX_LOCKS, MAX_VCPUS
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
 LANES = 64  # a multiple of 64; the state of this many lanes stays in the second-level cache
@@ -40,7 +41,6 @@ SEE_RECORD = -(2**31)
 # POSITION. Its low bits index the lane's buffer of draws: user and hold time of each cycle, one after the other.
 SLOTS = 16  # cycles of a vCPU's buffer
 DRAWS_PER_VCPU = 2 * SLOTS
-MAX_VCPUS, MAX_LOCKS = 4096, 4096
 ENTRY_MASK = DRAWS_PER_VCPU - 1  # 2 * slot, plus 1 from the attempt on
 VCPU_SHIFT = 5
 DRAW_MASK = MAX_VCPUS * DRAWS_PER_VCPU - 1
@@ -236,14 +236,13 @@ VCPU = np.dtype(
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
 the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; buffer_*: sums over the
-buffer but for its last cycle; spin_since: up to
-where spinning is booked; preempted: 1 if that is why it does not run; spin_loop:
-see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with its first
-vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
+buffer but for its last cycle; spin_since: up to where spinning is booked; preempted: 1 if that is why it does not run;
+spin_loop: see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with
+its first vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
 
-Of schedulers: queue: the run queue of one that may run
-anywhere; yielded: whether it is being queued of its own will; charged_at: up to where it has paid for its running,
-FOREVER while it does not run; queued_at .. granularity_ns: see `fair`; credit_ns .. running_since: see `credit`;
+Of schedulers: queue: the run queue of one that may run anywhere; yielded: whether it is being queued of its own will;
+charged_at: up to where it has paid for its running, FOREVER while it does not run; queued_at .. granularity_ns: see
+`fair`; credit_ns .. running_since: see `credit`;
 skew_ns .. vm_stopped_at: see `relaxed_coscheduling`.
 
 Of waiters whose lock has thresholds of its own (of the others patience_at is FOREVER): threshold_at: end of the

@@ -16,11 +16,9 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.line import first_in_line
 from fastlhp.engine.machine import put_thresholds, start_waiting
 from fastlhp.engine.state import FOREVER, OUTSIDE, pcpu_at, vcpu_at
-from fastlhp.model.distributions import Duration, PositiveDuration
-from fastlhp.model.policy import LockParameters
-from fastlhp.model.validation import written
 from fastlhp.policies.locks import pv_queue
 from fastlhp.policies.locks.pv_queue import (
+    PvQueue,
     begin_to_wait,
     is_beside,
     is_free,
@@ -32,7 +30,7 @@ from fastlhp.policies.locks.pv_queue import (
 __all__ = ["HybridQueue"]
 
 
-class HybridQueue(LockParameters):
+class HybridQueue(PvQueue):
     """As `pv_queue`, but arrivals go on trying while the head sleeps or has yet to run.
 
     Attributes
@@ -50,10 +48,6 @@ class HybridQueue(LockParameters):
     """
 
     KIND: ClassVar[str] = "hybrid_queue"
-
-    spin_threshold: PositiveDuration = written("32768pauses")
-    wakeup: Duration = written("65us")
-    check: PositiveDuration = written("256pauses")
 
 
 LOCK_WORD = pv_queue.LOCK_WORD
