@@ -748,7 +748,8 @@ class Host:
 
     def start_user(self, v: Vcpu) -> None:
         v.phase = USER
-        v.length = v.residual = self.draws.duration(v.vm.spec.user, self.words(CYCLE, v)[0])
+        word, _ = self.draws.words(CYCLE, v.vm.index, v.index, (v.cycle - 1) & MASK)
+        v.length = v.residual = self.draws.duration(v.vm.spec.user, word)
 
     def start_kernel(self, v: Vcpu) -> None:
         kernel = v.vm.spec.kernel

@@ -9,32 +9,30 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import passes, state
 from fastlhp.engine.accounts import close_window
-from fastlhp.engine.control import guest_event, kick_after_release, set_deadline, step
-from fastlhp.engine.draws import draw_words, store_cycles, words_to_variates
+from fastlhp.engine.control import deadline_of, look, step
+from fastlhp.engine.course import interrupt, lane_value, note_wait, resume
+from fastlhp.engine.draws import draw_words, is_due, store_half, words_to_variates
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel
-from fastlhp.engine.machine import grant_next, move_on
 from fastlhp.engine.memory import allocate
 from fastlhp.engine.replication import start_replication
-from fastlhp.engine.rows import enqueue, put
+from fastlhp.engine.rows import put_course
 from fastlhp.engine.state import (
-    ATTEMPT,
-    CODE,
+    CYCLE_OF_VCPU_MASK,
     DEADLINE,
     DRAWS_PER_VCPU,
+    HALF,
     LANES,
-    LOCK,
-    NEEDS_STEP,
     NEVER,
-    NOW,
-    ROW,
+    NEW_POS,
+    NEXT,
+    POS,
+    SLOT_MASK,
     STRIDE,
     TILE,
     TILE_SIZE,
-    UNTIL,
+    VCPU_SHIFT,
     host_at,
-    int32_at,
-    vcpu_at,
 )
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
@@ -45,25 +43,26 @@ ITEMS = 4096
 """Places in the ring of items of a block."""
 
 # The queue of a block: what `advance` shares with Python. Items are counted from its start on.
-NEXT, COUNT, RUNNING_LANES, STEPS = range(4)
+NEXT_ITEM, COUNT, RUNNING_LANES, STEPS = range(4)
 
 
 @device
 def _load(host, queue, items):
     """Start the next item of the queue in a lane, or put the lane to rest."""
-    if queue[NEXT] < queue[COUNT]:
-        start_replication(host, items + queue[NEXT] % ITEMS * _ITEM_SIZE)
-        queue[NEXT] += 1
+    if queue[NEXT_ITEM] < queue[COUNT]:
+        start_replication(host, items + queue[NEXT_ITEM] % ITEMS * _ITEM_SIZE)
+        queue[NEXT_ITEM] += 1
         queue[RUNNING_LANES] += 1
+        lane_value(host, DEADLINE).value = np.int32(0)
     else:
-        int32_at(host.lanes, DEADLINE * STRIDE).value = np.int32(-1)
+        lane_value(host, DEADLINE).value = np.int32(-1)
         for p in range(host.n_row):
-            put(host, UNTIL, p, NEVER)
+            put_course(host, NEXT, p, NEVER)
 
 
 @device
 def _step(host, queue, items):
-    """Let scalar code handle the lane's next event, whatever it is."""
+    """Handle the lane's next event; at the end of its replication the lane takes another one."""
     if step(host):
         close_window(host, host.edge)
         queue[RUNNING_LANES] -= 1
@@ -71,58 +70,70 @@ def _step(host, queue, items):
 
 
 @device
-def _refill(hosts, lanes, todo, n, scratch):
-    """Draw new buffers for the vCPUs of the events of the first n lanes of ``todo``.
+def _act(host, queue, items):
+    """Let the hypervisor act in the lane until all events of an instant are done; then its course begins."""
+    goes_on = True
+    while goes_on:
+        _step(host, queue, items)
+        if lane_value(host, DEADLINE).value < 0:
+            return
+        look(host)
+        goes_on = host.next_at <= host.done_until
+    resume(host, deadline_of(host))
+
+
+@device
+def _begin(host, queue, items):
+    """Let a lane at rest begin with the next item."""
+    _load(host, queue, items)
+    look(host)
+    if host.next_at <= host.done_until:
+        _act(host, queue, items)
+    else:
+        resume(host, deadline_of(host))
+
+
+@device
+def _draw(hosts, lanes, todo, n, scratch):
+    """Draw what is due for the vCPUs of the attempts of the first n lanes of ``todo``.
 
     One kind of work for all of them after the other: loops over many draws keep the processor busier than one vCPU's
     few, each of which waits for a long chain of multiplications.
     """
+    n_due = 0
     for j in range(n):
         lane = np.int64(todo[j])
-        host = host_at(hosts, lane)
-        v = move_on(host, np.int64(lanes[ROW * STRIDE + lane]))
-        draw_words(host, vcpu_at(host.vcpus, v), scratch + 4 * DRAWS_PER_VCPU * j)
-        todo[4 * LANES + j] = v
-    words_to_variates(scratch, DRAWS_PER_VCPU * n)
-    for j in range(n):
-        host = host_at(hosts, np.int64(todo[j]))
-        store_cycles(host, np.int64(todo[4 * LANES + j]), scratch + 4 * DRAWS_PER_VCPU * j)
+        position = np.int64(lanes[NEW_POS * STRIDE + lane])
+        v = (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
+        if is_due(host_at(hosts, lane), v, position & SLOT_MASK):
+            draw_words(host_at(hosts, lane), v, scratch + 8 * HALF * n_due)
+            todo[n_due] = lane
+            todo[LANES + n_due] = v
+            n_due += 1
+    words_to_variates(scratch, 2 * HALF * n_due)
+    for j in range(n_due):
+        store_half(host_at(hosts, np.int64(todo[j])), np.int64(todo[LANES + j]), scratch + 8 * HALF * j)
 
 
 @device
 def _serve(hosts, lanes, todo, queue, items):
     """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
-    n_draws, n_queue, n_grant, n_other = passes.list_lanes(lanes, todo)
+    n_notes, n_draws, n_steps = passes.list_lanes(lanes, todo)
+    for j in range(np.int64(n_notes)):
+        note_wait(host_at(hosts, np.int64(todo[j])))
+    for j in range(2 * LANES, 2 * LANES + np.int64(n_steps)):
+        host = host_at(hosts, np.int64(todo[j]))
+        interrupt(host)
+        _act(host, queue, items)
     if n_draws > 0:
-        _refill(hosts, lanes, todo, np.int64(n_draws), host_at(hosts, 0).words)
-    for j in range(LANES, LANES + np.int64(n_queue)):
-        lane = np.int64(todo[j])
-        host = host_at(hosts, lane)
-        p = np.int64(lanes[ROW * STRIDE + lane])
-        put(host, ATTEMPT, p, np.int64(lanes[NOW * STRIDE + lane]))
-        enqueue(host, np.int64(lanes[LOCK * STRIDE + lane]), p)
-    for j in range(2 * LANES, 2 * LANES + np.int64(n_grant)):
-        lane = np.int64(todo[j])
-        host = host_at(hosts, lane)
-        t = host.base_ns + lanes[NOW * STRIDE + lane]
-        blocked = grant_next(host, np.int64(lanes[LOCK * STRIDE + lane]), t)
-        if blocked >= 0:
-            kick_after_release(host, np.int64(lanes[ROW * STRIDE + lane]), blocked, t)
-    for j in range(3 * LANES, 3 * LANES + np.int64(n_other)):
-        lane = np.int64(todo[j])
-        host = host_at(hosts, lane)
-        if lanes[CODE * STRIDE + lane] & NEEDS_STEP != 0:
-            _step(host, queue, items)
-        else:
-            guest_event(host, np.int64(lanes[ROW * STRIDE + lane]), host.base_ns + lanes[NOW * STRIDE + lane])
-            set_deadline(host)
+        _draw(hosts, lanes, todo[LANES:], np.int64(n_draws), host_at(hosts, 0).words)
 
 
 @kernel
 def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
-    Mutates everything but ``limits``: tiles of rows, tiles of lock words, draws a lane, lanes in use, whether there
+    Mutates everything but ``limits``: tiles of rows, tiles of locks, draws a lane, lanes in use, whether there
     are choices, whether scalar code does everything, and a 0 that LLVM cannot know (see `passes`).
     """
     n_tiles, n_lock_tiles = np.uint64(limits[0]), np.uint64(limits[1])
@@ -131,8 +142,11 @@ def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limit
     zero = np.int32(limits[6])
     nobody, no_lock = np.int32(n_tiles * TILE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
-        if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT] < queue[COUNT]:
-            _load(host_at(hosts, lane), queue, items)
+        if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT_ITEM] < queue[COUNT]:
+            if scalar_only:
+                _load(host_at(hosts, lane), queue, items)
+            else:
+                _begin(host_at(hosts, lane), queue, items)
     for _ in range(n_steps):
         if queue[RUNNING_LANES] == 0:
             break
@@ -142,16 +156,16 @@ def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limit
                 if lanes[DEADLINE * STRIDE + lane] >= 0:
                     _step(host_at(hosts, lane), queue, items)
             continue
-        passes.next_event(rows, lanes, n_tiles, zero)
+        passes.next_attempt(rows, lanes, n_tiles, zero)
         passes.draws_of(lanes, draws, stride)
-        passes.words_of(locks, lanes, n_lock_tiles)
+        passes.free_of(locks, lanes, n_lock_tiles)
         if has_choices:
             passes.choices_of(lanes, choices, stride)
-            passes.decide_all(lanes, nobody, no_lock)
+            passes.acquire_all(lanes, nobody, no_lock, zero)
         else:
-            passes.decide(lanes, nobody, no_lock)
+            passes.acquire(lanes, nobody, no_lock, zero)
         passes.store_rows(rows, lanes, n_tiles, zero)
-        passes.store_words(locks, lanes, n_lock_tiles, zero)
+        passes.store_locks(locks, lanes, n_lock_tiles, zero)
         _serve(hosts, lanes, todo, queue, items)
 
 
@@ -194,16 +208,20 @@ class Block:
             {
                 # One tile more of rows and locks: those of nobody, where passes may write what does not count.
                 "rows": (((n_tile + 1) * TILE_SIZE,), i4),
-                "locks": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
+                "free": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
                 "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
                 "todo": ((5 * LANES,), i4),
-                "words": ((LANES * DRAWS_PER_VCPU,), i4),
+                "words": ((LANES * 2 * HALF,), i4),
+                "newcomers": ((n_pcpu,), i8),
+                "present": ((LANES, n_pcpu * state.PRESENT_FIELDS), i4),
+                "locks": ((LANES, n_lock), i4),
                 "draws": ((LANES, n_draw), i4),
                 "choices": ((LANES, n_draw if choices else 0), i4),
                 "hosts": ((LANES,), state.HOST),
                 "pcpus": ((LANES, n_pcpu), state.PCPU),
                 "lock_records": ((LANES, n_lock), state.LOCK_RECORD),
                 "waiters": ((LANES, n_lock * state.TICKETS), np.int16),
+                "streams": ((LANES, n_vcpu), state.STREAM),
                 "vcpus": ((LANES, n_vcpu), state.VCPU),
                 "vms": ((LANES, n_vm), state.VM),
                 "queues": ((LANES, n_pcpu), state.QUEUE),
@@ -211,30 +229,43 @@ class Block:
             }
         )
         self._memory = memory
-        self.rows, self.locks, self.lanes = memory["rows"], memory["locks"], memory["lanes"]
+        self.rows, self.free, self.lanes = memory["rows"], memory["free"], memory["lanes"]
         self._queue = np.zeros(4, i8)
         zero = 0
         self._limits = np.array([n_tile, n_lock_tile, n_draw, lanes, choices, scalar_only, zero], i8)
         for lane in range(LANES):
             host = memory["hosts"][lane]
-            for name in ("rows", "lanes", "locks"):
+            for name in ("rows", "lanes", "free"):
                 host[name] = memory[name].ctypes.data + 4 * lane
-            for name in ("draws", "pcpus", "lock_records", "waiters", "vcpus", "vms", "queues", "scratch"):
+            for name in (
+                "present",
+                "locks",
+                "draws",
+                "streams",
+                "pcpus",
+                "lock_records",
+                "waiters",
+                "vcpus",
+                "vms",
+                "queues",
+                "scratch",
+            ):
                 host[name] = memory[name][lane].ctypes.data
             host["choices"] = memory["choices"][lane].ctypes.data if choices else 0
-            host["words"] = memory["words"].ctypes.data
-            host["slots"] = state.SLOTS
+            for name in ("words", "newcomers"):
+                host[name] = memory[name].ctypes.data
+            host["half"] = HALF
             host["seed_low"] = seed & 0xFFFFFFFF
             host["seed_high"] = seed >> 32
             host["n_row"] = n_tile * TILE
-        self.rows.reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, UNTIL] = NEVER
+        self.rows.reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, NEXT] = NEVER
         self.lanes.reshape(-1, STRIDE)[DEADLINE] = -1
         self._items = np.zeros(ITEMS, state.ITEM)
 
     @property
     def n_waiting(self) -> int:
         """Items that no lane has started yet."""
-        return int(self._queue[COUNT] - self._queue[NEXT])
+        return int(self._queue[COUNT] - self._queue[NEXT_ITEM])
 
     @property
     def is_busy(self) -> bool:
@@ -272,7 +303,7 @@ class Block:
         advance(
             self._memory["hosts"].ctypes.data,
             self.rows,
-            self.locks,
+            self.free,
             self.lanes,
             self._memory["draws"].reshape(-1),
             self._memory["choices"].reshape(-1),

@@ -29,21 +29,19 @@ from fastlhp.engine.machine import (
     settle,
     spin_on,
     start_wait,
-    stop_watching,
     take_off,
-    trap_hold,
-    watch_lock,
 )
 from fastlhp.engine.rows import (
+    cycle_of,
     get,
     get_until,
-    is_spinning,
+    get_word,
     kernel_drawn,
     lock_on,
     phase_of,
     put,
-    put_mode,
     put_until,
+    put_word,
     slot_of,
 )
 from fastlhp.engine.state import (
@@ -57,25 +55,30 @@ from fastlhp.engine.state import (
     AFTER_YIELD,
     ATTEMPT,
     BLOCK,
-    DEADLINE,
     EXITING,
     EXTENDED,
     FOREVER,
+    GUEST_PHASE,
     HALT,
     HALT_BIT,
     HALTED,
     HANDOVER,
     HOLDING,
-    IN_KERNEL,
     INSISTING,
     INTERRUPTS,
     KERNEL,
     LETS_RUN,
     LETS_YIELD,
     NEVER,
+    NEXT_EDGE,
+    NEXT_GUEST,
+    NEXT_SLOT_END,
+    NEXT_THRESHOLD,
+    NEXT_TIMER,
+    NEXT_WAKE,
+    NOBODY,
     NOT_EXTENDED,
     OUTSIDE,
-    PLAIN,
     POSITION,
     PREEMPTS,
     READY,
@@ -84,18 +87,15 @@ from fastlhp.engine.state import (
     SEE_RECORD,
     SERVING,
     SPIN_ON,
-    STRIDE,
     SWITCHING,
     TRAP_EXTENDED_HOLD,
     TRAP_EXTENDED_KERNEL,
     TRAP_NONE,
-    TRAPPED,
     UNTIL,
     USER,
     WAITING,
     WAS_EXTENDED,
     config_at,
-    int32_at,
     pcpu_at,
     vcpu_at,
     vm_at,
@@ -209,7 +209,7 @@ def guest_event(host, p, t):
     elif phase == HOLDING:
         release(host, p, t)
     elif phase == USER and vm_config.has_kernel != 0:
-        put_mode(host, p, IN_KERNEL, 0)
+        put(host, GUEST_PHASE, p, KERNEL)
         put_until(host, p, t + kernel_drawn(host, v, slot_of(host, p)))
     elif is_too_late(vm_config.lock_kind, host, p, t):
         start_wait(host, p, t)
@@ -236,17 +236,6 @@ def release(host, p, t):
     next_cycle(host, p, t)
     kicked = lock_release(vm_config_at(host.config_vms, vcpu.vm).lock_kind, host, p, g, t)
     after_release(host, p, kicked, t)
-
-
-@device
-def kick_after_release(host, p, v, t):
-    """A vector pass did the release on p, and the lock went to the blocked waiter v."""
-    move_clock(host, t)
-    pcpu = pcpu_at(host.pcpus, p)
-    pcpu.halt_pending = 0
-    pcpu.guard_pending = LETS_RUN
-    after_release(host, p, v, t)
-    set_deadline(host)
 
 
 @device
@@ -289,7 +278,7 @@ def halt_guest(host, p, t):
     keep_rest(host, p, t)
     leave(host, p, HALTED, t)
     halt_time = vm_config_at(host.config_vms, vcpu.vm).halt_time
-    _, w1 = words(host, vcpu.vm, vcpu.index, HALT, vcpu.first_cycle + vcpu.slot - 1)
+    _, w1 = words(host, vcpu.vm, vcpu.index, HALT, cycle_of(host, v, vcpu.slot) - 1)
     schedule_wake(host, v, t + duration(halt_time, w1))
     run_next(host, p, t)
 
@@ -350,13 +339,8 @@ def end_extension(host, p, t):
         pcpu.timer = max(pcpu.slice_end, t)
         if owes_overrun(config_at(host.config, 0).guard, host):
             vcpu_at(host.vcpus, pcpu.vcpu).debt_ns += t - pcpu.slice_end
-        stop_watching(host, p)
-        if pcpu.trap == TRAP_EXTENDED_HOLD:
-            pcpu.trap = TRAP_NONE
-            put_mode(host, p, PLAIN, 1)
-        elif pcpu.trap == TRAP_EXTENDED_KERNEL:
-            pcpu.trap = TRAP_NONE
-            put_mode(host, p, IN_KERNEL, 0)
+        pcpu.watching = 0
+        pcpu.trap = TRAP_NONE
 
 
 @device
@@ -393,15 +377,12 @@ def start_extension(host, p, waits_for, t):
     pcpu = pcpu_at(host.pcpus, p)
     phase = phase_of(host, p)
     if waits_for == PREEMPTS:
-        # Whatever takes the guest towards safety is not for the vector passes.
+        # Whatever takes the guest towards safety is for scalar code.
         pcpu.watching = 1
         if phase == KERNEL:
             pcpu.trap = TRAP_EXTENDED_KERNEL
-            put_mode(host, p, TRAPPED, 0)
-        elif phase == WAITING:
-            watch_lock(host, p, lock_on(host, p))
     if waits_for != LETS_RUN and phase == HOLDING:
-        trap_hold(host, p)  # nor is the end of this HOLDING
+        pcpu.trap = TRAP_EXTENDED_HOLD
     elif waits_for == INTERRUPTS:
         serve(host, p, t)
 
@@ -633,63 +614,86 @@ def wake(host, t):
 
 @device
 def rebase(host, t):
-    """Count the row times of the lane from t on."""
+    """Count the times of the lane from t on."""
     shift = t - host.base_ns
     for p in range(host.n_pcpu):
         if get(host, UNTIL, p) != NEVER:
             put(host, UNTIL, p, get(host, UNTIL, p) - shift)
-        if get(host, POSITION, p) < 0:  # a waiter, or one that was granted its lock
+        phase = phase_of(host, p)
+        if phase == WAITING or phase == HANDOVER:
             vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt = attempt_of(host, p)
             put(host, ATTEMPT, p, SEE_RECORD)
+    for g in range(host.n_lock):
+        put_word(host, g, get_word(host, g))
     host.base_ns = t
 
 
 @device
-def set_deadline(host):
-    """How far the guests of the lane may go on by themselves."""
-    revise(config_at(host.config, 0).scheduler, host)
+def deadline_of(host):
+    """Up to when the guests of the lane may go on by themselves."""
     deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
-    deadline = min(deadline, host.base_ns + REBASE_NS)
     for p in range(host.n_pcpu):
         deadline = min(deadline, pcpu_at(host.pcpus, p).timer)
-    int32_at(host.lanes, DEADLINE * STRIDE).value = np.int32(deadline - host.base_ns)
+    return deadline
 
 
 @device
-def step(host):
-    """Handle the lane's next event. True if that is the end of its replication (which is left to the caller)."""
+def look(host):
+    """Find the lane's next event: NEXT_* in its record."""
     guest_at, guest, pcpu_at_time, pcpu_next, at_threshold = FOREVER, -1, FOREVER, -1, False
     for p in range(host.n_pcpu):
         timer = pcpu_at(host.pcpus, p).timer
         if timer < pcpu_at_time:
             pcpu_at_time, pcpu_next, at_threshold = timer, p, False
-        until = get_until(host, p)
-        if until < FOREVER:
-            if is_spinning(host, p):
+        phase = phase_of(host, p)
+        if phase != NOBODY:
+            until = get_until(host, p)
+            if phase == WAITING:
                 if until < pcpu_at_time:
                     pcpu_at_time, pcpu_next, at_threshold = until, p, True
             elif until < guest_at:
                 guest_at, guest = until, p
     t = min(min(guest_at, pcpu_at_time), min(host.slot_end, host.next_wake))
+    host.next_at = t
+    host.next_pcpu = pcpu_next
     if host.edge <= t:
+        host.next_at = host.edge
+        host.next_kind = NEXT_EDGE
+    elif guest_at == t:
+        host.next_kind = NEXT_GUEST
+        host.next_pcpu = guest
+    elif host.slot_end == t:
+        host.next_kind = NEXT_SLOT_END
+    elif pcpu_at_time == t:
+        host.next_kind = NEXT_THRESHOLD if at_threshold else NEXT_TIMER
+    else:
+        host.next_kind = NEXT_WAKE
+
+
+@device
+def step(host):
+    """Handle the lane's next event. True if that is the end of its replication (which is left to the caller)."""
+    look(host)
+    t, kind, p = host.next_at, host.next_kind, host.next_pcpu
+    if kind == NEXT_EDGE:
+        host.done_until = t - 1  # guests' events at t are still to come
         if host.measuring != 0:
             return True
-        open_window(host, host.edge)
-        set_deadline(host)
-        return False
-    move_clock(host, t)
-    if t - host.base_ns > REBASE_NS:
-        rebase(host, t)
-    if guest_at == t:
-        guest_event(host, guest, t)
-    elif host.slot_end == t:
-        slot_ends(config_at(host.config, 0).scheduler, host, t)
-    elif pcpu_at_time == t:
-        if at_threshold:
-            end_threshold(host, pcpu_next, t)
-        else:
-            pcpu_event(host, pcpu_next, t)
+        open_window(host, t)
     else:
-        wake(host, t)
-    set_deadline(host)
+        move_clock(host, t)
+        host.done_until = t
+        if t - host.base_ns > REBASE_NS:
+            rebase(host, t)
+        if kind == NEXT_GUEST:
+            guest_event(host, p, t)
+        elif kind == NEXT_SLOT_END:
+            slot_ends(config_at(host.config, 0).scheduler, host, t)
+        elif kind == NEXT_THRESHOLD:
+            end_threshold(host, p, t)
+        elif kind == NEXT_TIMER:
+            pcpu_event(host, p, t)
+        else:
+            wake(host, t)
+    revise(config_at(host.config, 0).scheduler, host)
     return False

@@ -12,7 +12,6 @@ from fastlhp.engine.machine import (
     put_on,
     set_state,
     spin_on,
-    stop_watching,
 )
 from fastlhp.engine.rows import lock_on
 from fastlhp.engine.state import (
@@ -69,7 +68,7 @@ def new_slice(host, p, t):
     vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
     length = slice_ns(config_at(host.config, 0).scheduler, host, pcpu.vcpu)
     pcpu.extended = NOT_EXTENDED
-    stop_watching(host, p)
+    pcpu.watching = 0
     pcpu.slice_end = FOREVER
     pcpu.slice_began = FOREVER
     if length < FOREVER:

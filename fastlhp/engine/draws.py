@@ -14,18 +14,20 @@ from fastlhp.engine.state import (
     CHOICE,
     CONSTANT,
     CYCLE,
-    DRAWS_PER_VCPU,
     EXPONENTIAL,
+    HALF,
     HALT,
     HALT_BIT,
     LOCK_SHIFT,
-    NO_KERNEL,
+    SLOT_MASK,
     SLOTS,
     distribution_at,
     float32_array,
     float32_at,
     int32_array,
+    int32_at,
     int64_at,
+    stream_at,
     vcpu_at,
     vm_config_at,
 )
@@ -38,7 +40,7 @@ _M4B = np.uint64(0xCD9E8D57)
 _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
 _ONE = np.uint32(1)
-_SLOTS = np.uint64(SLOTS)
+_HALF_CYCLES = np.uint64(HALF)
 _TWO, _ONE64 = np.uint64(2), np.uint64(1)
 
 _F = np.float32
@@ -172,22 +174,27 @@ def lock_choice(vm_config, word):
     return k
 
 
+# A vCPU has the draws of SLOTS cycles in memory: with each cycle its hold time and what comes after its release, until
+# the next attempt. They are drawn by halves: one as soon as nothing of it is needed any more.
+
+
 @device
-def draw_words(host, vcpu, address):
-    """Philox words of a vCPU's buffer of cycles: the first ones, then the second ones, to an address.
+def draw_words(host, v, address):
+    """Philox words of a vCPU's next half: the first ones, then the second ones, to an address.
 
     The number of cycles is read from memory, here and below: LLVM would unroll a short loop of constant length before
     it comes to vectorising it.
     """
-    n = np.uint64(host.slots)
+    stream = stream_at(host.streams, v)
+    n = np.uint64(host.half)
     # LLVM has to know that these have 32 bits: only then is a multiplication one vector instruction.
-    start = np.uint64(vcpu.first_cycle) & _U32
-    counter, key = np.uint64(vcpu.stream_counter) & _U32, np.uint64(vcpu.stream_key) & _U32
-    scratch = int32_array(address, DRAWS_PER_VCPU)
+    start = np.uint64(stream.halves * HALF) & _U32
+    counter, key = np.uint64(stream.counter) & _U32, np.uint64(stream.key) & _U32
+    scratch = int32_array(address, 2 * HALF)
     for i in range(n):
         w0, w1 = philox2x32((start + i) & _U32, counter, key)
         scratch[i] = np.int32(np.uint32(w0))
-        scratch[i + _SLOTS] = np.int32(np.uint32(w1))
+        scratch[i + _HALF_CYCLES] = np.int32(np.uint32(w1))
 
 
 @device
@@ -199,22 +206,22 @@ def words_to_variates(address, n):
 
 
 @device
-def _to_durations(distribution, address):
-    """Turn variates of a buffer into durations, in place; a loop for each kind of distribution: so it is vectorised."""
+def _to_durations(distribution, address, n):
+    """Turn n variates into durations, in place; a loop for each kind of distribution: so it is vectorised."""
     d = distribution_at(distribution, 0)
-    values = int32_array(address, SLOTS)
-    if d.kind == CONSTANT:
-        value = np.int32(d.value)
-        for i in range(_SLOTS):
-            values[i] = value
-    elif d.kind == EXPONENTIAL:
+    values = int32_array(address, HALF)
+    if d.kind == EXPONENTIAL:
         mean = np.float32(d.mean)
-        for i in range(_SLOTS):
+        for i in range(n):
             x = mean * np.int32(values[i]).view(np.float32)
             values[i] = np.int32(min(x, _LONGEST) + _HALF)
+    elif d.kind == CONSTANT:
+        value = np.int32(d.value)
+        for i in range(n):
+            values[i] = value
     else:
         segments = float32_array(d.segments, 2 * N_SEGMENTS)
-        for i in range(_SLOTS):
+        for i in range(n):
             e = np.int32(values[i]).view(np.float32)
             j = np.uint64(2 * segment_of(e))
             x = segments[j] + segments[j + np.uint64(1)] * e
@@ -222,78 +229,116 @@ def _to_durations(distribution, address):
 
 
 @device
-def store_cycles(host, v, address):
-    """Fill a vCPU's buffer from the variates at an address; mutates the vCPU's draws and its sums over the buffer.
+def store_half(host, v, address):
+    """Let the vCPU's next half be that of the variates at an address, in place of the one before its newest."""
+    stream = stream_at(host.streams, v)
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
+    n = np.uint64(host.half)
+    _to_durations(vm_config.user, address, n)
+    _to_durations(vm_config.hold, address + 4 * HALF, n)
+    first = stream.halves * HALF % SLOTS
+    scratch = int32_array(address, 2 * HALF)
+    draws = int32_array(host.draws + 8 * (v * SLOTS + first), 2 * HALF)
+    for i in range(n):
+        draws[_TWO * i] = scratch[i + _HALF_CYCLES]
+        draws[_TWO * i + _ONE64] = scratch[i]
+    user, hold, n_zero = np.int64(0), np.int64(0), np.int32(0)
+    for i in range(n):
+        user += scratch[i]
+        hold += scratch[i + _HALF_CYCLES]
+        n_zero = np.int32(n_zero + np.int32(scratch[i] == 0) + np.int32(scratch[i + _HALF_CYCLES] == 0))
+    kernel, zeros = np.int64(0), np.int64(n_zero)
+    if host.choices != 0 and (vm_config.has_choice != 0 or stream.halves < 2):
+        kernel, more_zeros = fill_choices(host, v, stream.halves * HALF, HALF)
+        zeros += more_zeros
+    if stream.halves & 1 == 0:
+        stream.user_ns += stream.even_user_ns
+        stream.kernel_ns += stream.even_kernel_ns
+        stream.hold_ns += stream.even_hold_ns
+        stream.zeros += stream.even_zeros
+        stream.even_user_ns, stream.even_kernel_ns = user, kernel
+        stream.even_hold_ns, stream.even_zeros = hold, zeros
+    else:
+        stream.user_ns += stream.odd_user_ns
+        stream.kernel_ns += stream.odd_kernel_ns
+        stream.hold_ns += stream.odd_hold_ns
+        stream.zeros += stream.odd_zeros
+        stream.odd_user_ns, stream.odd_kernel_ns = user, kernel
+        stream.odd_hold_ns, stream.odd_zeros = hold, zeros
+    stream.halves += 1
 
-    Always the whole buffer: so the loops have no rest that is too short for a vector.
+
+@device
+def draw_half(host, v):
+    """Draw a vCPU's next half."""
+    draw_words(host, v, host.words)
+    words_to_variates(host.words, 2 * HALF)
+    store_half(host, v, host.words)
+
+
+@device
+def draw_if_due(host, v, slot):
+    """Draw a vCPU's next half if it is due (`is_due`)."""
+    if is_due(host, v, slot):
+        draw_half(host, v)
+
+
+@device
+def is_due(host, v, slot):
+    """Whether a vCPU needs none of its older half any more: ``slot`` is that of its next attempt.
+
+    The first attempt in the newer half may still be withdrawn (`course.interrupt`); the user time before it is in the
+    older one.
+    """
+    return (slot // HALF) & 1 == (stream_at(host.streams, v).halves - 1) & 1 and slot % HALF > 1
+
+
+@device
+def fill_choices(host, v, cycle, n):
+    """What else is drawn for the cycles after n ones, from ``cycle`` on: kernel times, locks and HLT coins.
+
+    Returns the sum of the kernel times and how many of them are 0.
     """
     vcpu = vcpu_at(host.vcpus, v)
     vm_config = vm_config_at(host.config_vms, vcpu.vm)
-    _to_durations(vm_config.user, address)
-    _to_durations(vm_config.hold, address + 4 * SLOTS)
-    scratch = int32_array(address, DRAWS_PER_VCPU)
-    buffer = int32_array(host.draws + 4 * DRAWS_PER_VCPU * v, DRAWS_PER_VCPU)
-    n = np.uint64(host.slots)
-    user, hold, zeros = np.int64(0), np.int64(0), np.int32(0)
-    for i in range(n):
-        buffer[_TWO * i] = scratch[i]
-        buffer[_TWO * i + _ONE64] = scratch[i + _SLOTS]
-    for i in range(n):
-        user += scratch[i]
-        hold += scratch[i + _SLOTS]
-    for i in range(_TWO * n):
-        zeros = np.int32(zeros + np.int32(scratch[i] == 0))
-    last_user, last_hold = scratch[SLOTS - 1], scratch[2 * SLOTS - 1]
-    vcpu.buffer_user_ns = user - last_user
-    vcpu.buffer_hold_ns = hold - last_hold
-    vcpu.buffer_zero_phases = zeros - np.int64(last_user == 0) - np.int64(last_hold == 0)
-    if host.choices != 0 and (vm_config.has_choice != 0 or vcpu.first_cycle == 0):
-        _fill_choices(host, v)
-
-
-@device
-def fill_cycles(host, v):
-    """Draw the cycles of a vCPU's buffer, from the record's ``first_cycle`` on."""
-    draw_words(host, vcpu_at(host.vcpus, v), host.words)
-    words_to_variates(host.words, DRAWS_PER_VCPU)
-    store_cycles(host, v, host.words)
-
-
-@device
-def _fill_choices(host, v):
-    """Kernel times, lock choices and HLT coins of a buffer's cycles."""
-    vcpu = vcpu_at(host.vcpus, v)
-    vm_config = vm_config_at(host.config_vms, vcpu.vm)
-    buffer = int32_array(host.choices + 4 * DRAWS_PER_VCPU * v, DRAWS_PER_VCPU)
+    choices = int32_array(host.choices + 8 * v * SLOTS, 2 * SLOTS)
     kernel_sum, zeros = np.int64(0), np.int64(0)
-    for i in range(SLOTS):
-        w0, w1 = words(host, vcpu.vm, vcpu.index, CHOICE, vcpu.first_cycle + i)
-        kernel_ns = np.int64(NO_KERNEL)
+    for i in range(cycle, cycle + n):
+        w0, w1 = words(host, vcpu.vm, vcpu.index, CHOICE, i + 1)
+        kernel_ns = np.int64(0)
         if vm_config.has_kernel != 0:
             kernel_ns = duration(vm_config.kernel, w0)
-            if i < SLOTS - 1:
-                kernel_sum += kernel_ns
-                zeros += np.int64(kernel_ns == 0)
+            kernel_sum += kernel_ns
+            zeros += np.int64(kernel_ns == 0)
         lock = vm_config.first_lock
         if vm_config.n_lock > 1:
             lock += lock_choice(vm_config, w1)
         bits = lock << LOCK_SHIFT
         if vm_config.has_halt != 0:
-            h0, _ = words(host, vcpu.vm, vcpu.index, HALT, vcpu.first_cycle + i)
+            h0, _ = words(host, vcpu.vm, vcpu.index, HALT, i + 1)
             if h0 < vm_config.halt_below:
                 bits |= HALT_BIT
-        buffer[i] = np.int32(kernel_ns)
-        buffer[SLOTS + i] = np.int32(bits)
-    vcpu.buffer_kernel_ns = kernel_sum
-    vcpu.buffer_zero_phases += zeros
+        slot = i & SLOT_MASK
+        choices[2 * slot] = np.int32(kernel_ns)
+        choices[2 * slot + 1] = np.int32(bits)
+    return kernel_sum, zeros
 
 
 @device
 def start_draws(host, v):
-    """Prepare a vCPU's stream and its first cycles."""
+    """Prepare a vCPU's stream, and what it needs of it for its first half and before its first attempt."""
     vcpu = vcpu_at(host.vcpus, v)
+    vm_config = vm_config_at(host.config_vms, vcpu.vm)
+    stream = stream_at(host.streams, v)
     k, c = philox4x32(vcpu.vm, vcpu.index, host.replication, CYCLE, host.seed_low, host.seed_high)
-    vcpu.stream_key = np.int64(k)
-    vcpu.stream_counter = np.int64(c)
-    vcpu.first_cycle = 0
-    fill_cycles(host, v)
+    stream.key, stream.counter, stream.halves = np.int64(k), np.int64(c), 0
+    stream.even_user_ns, stream.even_kernel_ns, stream.even_hold_ns, stream.even_zeros = 0, 0, 0, 0
+    stream.odd_user_ns, stream.odd_kernel_ns, stream.odd_hold_ns, stream.odd_zeros = 0, 0, 0, 0
+    w0, _ = philox2x32(_U32, c, k)
+    user = duration(vm_config.user, np.int64(w0))
+    int32_at(host.draws, 2 * (v * SLOTS + SLOTS - 1) + 1).value = np.int32(user)
+    stream.user_ns, stream.kernel_ns, stream.hold_ns, stream.zeros = user, 0, 0, np.int64(user == 0)
+    if host.choices != 0:
+        stream.kernel_ns, zeros = fill_choices(host, v, -1, 1)
+        stream.zeros += zeros
+    draw_half(host, v)

@@ -52,14 +52,13 @@ class Encoded:
         wakeup = getattr(configuration.response, "wakeup", None)
         threshold_max: Any = getattr(configuration.response, "window_max", None)
         grows = getattr(configuration.response, "window_grow", 1) > 1
-        drawn_threshold = grows or (threshold is not None and not isinstance(threshold, Constant))
         # VMs of one group share their objects: encode each group once.
         encoded: dict[int, Any] = {}
         first_vcpu = first_lock = 0
         for m, spec in enumerate(specs):
             key = id(spec.lock)
             if key not in encoded or encoded[key][0].group != spec.group:
-                encoded[key] = (spec, self._vm(spec, wakeup, drawn_threshold))
+                encoded[key] = (spec, self._vm(spec, wakeup))
             vms[m] = encoded[key][1]
             vms[m]["first_vcpu"] = first_vcpu
             vms[m]["first_lock"] = first_lock
@@ -96,7 +95,7 @@ class Encoded:
         """Address of the configuration's record."""
         return int(self.record.ctypes.data)
 
-    def _vm(self, spec: VmSpec, wakeup: Distribution | None, drawn_threshold: bool) -> Any:
+    def _vm(self, spec: VmSpec, wakeup: Distribution | None) -> Any:
         from sys import modules
 
         policy = modules[type(spec.lock).__module__]
@@ -119,8 +118,8 @@ class Encoded:
         self._alive.append(bounds)
         vm["lock_bounds"] = bounds.ctypes.data
         word = policy.LOCK_WORD
-        if vm["has_handover"] or drawn_threshold:
-            word &= ~state.WORD_QUEUED  # the passes can do neither
+        if vm["has_handover"]:
+            word &= ~state.WORD_FORESEEABLE
         vm["lock_word"] = word
         vm["lock_parameters"] = self._parameters(spec.lock)
         own_wakeup = getattr(spec.lock, "wakeup", wakeup)

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.draws import duration, fill_cycles, words
+from fastlhp.engine.draws import draw_if_due, duration, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.rows import (
+    cycle_of,
     dequeue,
     get,
     get_until,
     get_word,
     hold_drawn,
     hold_drawn_on,
+    is_in_newest_half,
     kernel_drawn,
     leave_queue_running,
     lock_on,
     phase_of,
+    position_of,
     put,
-    put_mode,
-    put_position,
     put_until,
     put_word,
     rivals_of,
@@ -36,51 +37,45 @@ from fastlhp.engine.state import (
     BROKEN_STATE,
     COSTOPPED,
     COUNT_UNIT,
-    DRAW_MASK,
     EXIT,
     EXITING,
     FOREVER,
     GRANT,
+    GUEST_PHASE,
+    HALF,
     HANDOVER,
     HANDOVER_DRAW,
     HOLDING,
     IDLE,
-    IN_KERNEL,
     IN_RING,
     KERNEL,
     LONGEST_NS,
-    MODE_SHIFT,
     NEVER,
+    NOBODY,
     NOT_EXTENDED,
     PATIENCE,
-    PLAIN,
     POSITION,
     READY,
     RUNNING,
     SEE_RECORD,
     SERVING,
-    SLOTS,
-    SPINNING,
+    SLOT_MASK,
     SWITCHING,
     THRESHOLD_DRAW,
     TRAP_EXTENDED_HOLD,
-    TRAP_HANDOVER,
     TRAP_NONE,
-    TRAPPED,
     UNTIL,
     USER,
-    VCPU_SHIFT,
     WAITING,
     WAKEUP,
-    WORD_QUEUED,
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
     distribution_at,
-    int32_at,
     int64_at,
     lock_at,
     pcpu_at,
+    stream_at,
     vcpu_at,
     vm_at,
     vm_config_at,
@@ -305,44 +300,10 @@ def owner_returns(host, g, t):
 @device
 def start_hold(host, p, t):
     """The vCPU on p starts HOLDING."""
-    pcpu = pcpu_at(host.pcpus, p)
-    put_mode(host, p, PLAIN, 1)
+    put(host, GUEST_PHASE, p, HOLDING)
     put_until(host, p, t + hold_drawn_on(host, p))
-    pcpu.trap = TRAP_NONE
-    if pcpu.watching != 0:
-        trap_hold(host, p)
-
-
-@device
-def trap_hold(host, p):
-    """The end of the HOLDING on p is not for the passes."""
-    put_mode(host, p, TRAPPED, 1)
-    pcpu_at(host.pcpus, p).trap = TRAP_EXTENDED_HOLD
-
-
-@device
-def watch_lock(host, p, g):
-    """The waiter on p is watched: keep what happens to its lock g from the passes."""
-    lock = lock_at(host.lock_records, g)
-    pcpu_at(host.pcpus, p).watched_lock = g
-    lock.n_watching += 1
-    word = get_word(host, g)
-    lock.withheld |= word & WORD_QUEUED
-    put_word(host, g, word & ~WORD_QUEUED)
-
-
-@device
-def stop_watching(host, p):
-    """The guest on p is not watched any more: nor is the lock that it waited for, if no other waiter is."""
     pcpu = pcpu_at(host.pcpus, p)
-    pcpu.watching = 0
-    if pcpu.watched_lock >= 0:
-        lock = lock_at(host.lock_records, pcpu.watched_lock)
-        lock.n_watching -= 1
-        if lock.n_watching == 0:
-            put_word(host, pcpu.watched_lock, get_word(host, pcpu.watched_lock) | lock.withheld)
-            lock.withheld = 0
-        pcpu.watched_lock = -1
+    pcpu.trap = TRAP_EXTENDED_HOLD if pcpu.watching != 0 else TRAP_NONE
 
 
 @device
@@ -367,13 +328,10 @@ def spin_on(host, p, t):
 @device
 def start_wait(host, p, t):
     """The wait of the vCPU on p begins."""
-    pcpu = pcpu_at(host.pcpus, p)
-    put_mode(host, p, SPINNING, 1)
+    put(host, GUEST_PHASE, p, WAITING)
     put(host, ATTEMPT, p, t - host.base_ns)
     put(host, UNTIL, p, NEVER)
-    pcpu.trap = TRAP_NONE
-    if pcpu.watching != 0:
-        watch_lock(host, p, lock_on(host, p))
+    pcpu_at(host.pcpus, p).trap = TRAP_NONE
 
 
 @device
@@ -386,9 +344,8 @@ def start_waiting(host, p, t):
 @device
 def start_handover(host, p, length, t):
     """The vCPU on p was granted a lock and waits through the handover."""
-    put_mode(host, p, TRAPPED, 1)
+    put(host, GUEST_PHASE, p, HANDOVER)
     put_until(host, p, t + length)
-    pcpu_at(host.pcpus, p).trap = TRAP_HANDOVER
 
 
 @device
@@ -469,29 +426,12 @@ def random_rival(host, g):
 
 
 @device
-def grant_spinner(host, p, g, t):
-    """Grant lock g, without handover, to the waiter that spins on p."""
-    now = t - host.base_ns
-    position = get(host, POSITION, p) & ((1 << MODE_SHIFT) - 1)
-    put(host, POSITION, p, position)
-    put(host, UNTIL, p, now + int32_at(host.draws, position & DRAW_MASK).value)
-    attempt = get(host, ATTEMPT, p)
-    if attempt == SEE_RECORD:
-        attempt = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt - host.base_ns
-    book_wait(host, g, now - attempt)
-
-
-@device
 def grant_next(host, g, t):
     """Queued lock g has been released: grant it to its longest waiter. Returns that vCPU if it is blocked, else -1."""
-    is_simple = get_word(host, g) & WORD_QUEUED != 0
     p = dequeue(host, g)
     if p < 0:
         return grant_off_cpu(host, g, ~p, t)
-    if is_simple:
-        grant_spinner(host, p, g, t)
-    else:
-        grant_running(host, p, g, t)
+    grant_running(host, p, g, t)
     return np.int64(-1)
 
 
@@ -525,32 +465,14 @@ def owns_lock(host, v):
 
 @device
 def next_cycle(host, p, t):
-    """The vCPU on p leaves HOLDING for USER of its next cycle; refills its buffer if that is due."""
+    """The vCPU on p leaves HOLDING for USER of its next cycle."""
     v = pcpu_at(host.pcpus, p).vcpu
-    slot = slot_of(host, p) + 1
-    put_position(host, p, v, slot, PLAIN, 0)
+    slot = (slot_of(host, p) + 1) & SLOT_MASK
+    put(host, POSITION, p, position_of(host, v, slot))
+    put(host, GUEST_PHASE, p, USER)
     put_until(host, p, t + user_drawn(host, v, slot))
     pcpu_at(host.pcpus, p).trap = TRAP_NONE
-    if slot == SLOTS - 1:
-        fill_cycles(host, move_on(host, p))
-
-
-@device
-def move_on(host, p):
-    """The vCPU on p is in USER of its buffer's last cycle: make that the first. Returns the vCPU.
-
-    Its buffer has to be drawn anew; slot 0 then gets the cycle that was in the last slot, with the same draws.
-    """
-    position = get(host, POSITION, p)
-    v = (position & DRAW_MASK) >> VCPU_SHIFT
-    vcpu = vcpu_at(host.vcpus, v)
-    vcpu.user_ns += vcpu.buffer_user_ns
-    vcpu.kernel_ns += vcpu.buffer_kernel_ns
-    vcpu.hold_ns += vcpu.buffer_hold_ns
-    vcpu.zero_phases += vcpu.buffer_zero_phases
-    vcpu.first_cycle += SLOTS - 1
-    put(host, POSITION, p, position - 2 * (SLOTS - 1))
-    return v
+    draw_if_due(host, v, slot)
 
 
 # Taking and leaving a pCPU
@@ -580,7 +502,7 @@ def take_off(host, p, state, t):
         if phase == HANDOVER:
             vcpu.attempt = attempt_of(host, p)
     put(host, UNTIL, p, NEVER)
-    put(host, POSITION, p, 0)
+    put(host, GUEST_PHASE, p, NOBODY)
     pcpu.trap = TRAP_NONE
     set_state(host, v, state, t)
     if phase == HOLDING or phase == HANDOVER:
@@ -598,22 +520,13 @@ def put_on(host, p, t):
     vcpu.preempted = 0
     vcpu.spin_loop = 0
     phase = vcpu.phase
+    put(host, POSITION, p, position_of(host, v, vcpu.slot))
+    put(host, GUEST_PHASE, p, phase)
+    put(host, ATTEMPT, p, SEE_RECORD)
     if phase == WAITING:
-        put_position(host, p, v, vcpu.slot, SPINNING, 1)
-        put(host, ATTEMPT, p, SEE_RECORD)
         vcpu.spin_since = t
         vcpu.patience_at = t + vcpu.patience_ns
     else:
-        if phase == HANDOVER:
-            put_position(host, p, v, vcpu.slot, TRAPPED, 1)
-            put(host, ATTEMPT, p, SEE_RECORD)
-            pcpu.trap = TRAP_HANDOVER
-        elif phase == HOLDING:
-            put_position(host, p, v, vcpu.slot, PLAIN, 1)
-        elif phase == KERNEL:
-            put_position(host, p, v, vcpu.slot, IN_KERNEL, 0)
-        else:
-            put_position(host, p, v, vcpu.slot, PLAIN, 0)
         put_until(host, p, t + vcpu.residual)
         if phase == HOLDING or phase == HANDOVER:
             owner_returns(host, vcpu.lock, t)
@@ -633,7 +546,7 @@ def start_handover_or_hold(host, p, g, t):
     """The waiter that starts to run on p has been granted FIFO lock g while it was off CPU."""
     v = pcpu_at(host.pcpus, p).vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    put_mode(host, p, TRAPPED, 1)  # it is not one of the lock's spinners
+    put(host, GUEST_PHASE, p, HANDOVER)  # it is not one of the lock's spinners
     owner_returns(host, g, t)
     if vcpu.handover >= 0:
         start_handover(host, p, vcpu.handover, t)
@@ -669,7 +582,7 @@ def leave(host, p, state, t):
     pcpu.mode = IDLE
     pcpu.timer = FOREVER
     pcpu.extended = NOT_EXTENDED
-    stop_watching(host, p)
+    pcpu.watching = 0
     host.n_idle += 1
 
 
@@ -684,7 +597,8 @@ def count_preemption(host, p, t):
     vcpu.preempted = 1
     if phase == HOLDING:
         vm.lhp_events += 1
-        cycle = vcpu.first_cycle + slot_of(host, p)
+        slot = slot_of(host, p) if pcpu.mode == RUNNING else vcpu.slot
+        cycle = cycle_of(host, pcpu.vcpu, slot)
         if vcpu.lhp_cycle != cycle:
             vcpu.lhp_cycle = cycle
             vm.lhp_acquisitions += 1
@@ -699,35 +613,47 @@ def consumed(host, v, t):
     """What a vCPU has had by t since the start: user, kernel, hold ns, acquisitions, ended phases that took time."""
     vcpu = vcpu_at(host.vcpus, v)
     has_kernel = vm_config_at(host.config_vms, vcpu.vm).has_kernel
+    stream = stream_at(host.streams, v)
     phase, slot, residual = vcpu.phase, vcpu.slot, vcpu.residual
     if vcpu.state == RUNNING:
         p = running_on(host, v)
         phase = phase_of(host, p)
         slot = slot_of(host, p)
         residual = get_until(host, p) - t
-    cycles = vcpu.first_cycle + slot
-    user, kernel, hold = vcpu.user_ns, vcpu.kernel_ns, vcpu.hold_ns
-    phases = (2 + has_kernel) * cycles - vcpu.zero_phases
-    for i in range(slot):
-        user += user_drawn(host, v, i)
-        hold += hold_drawn(host, v, i)
-        phases -= np.int64(user_drawn(host, v, i) == 0) + np.int64(hold_drawn(host, v, i) == 0)
-        if has_kernel != 0:
-            kernel += kernel_drawn(host, v, i)
-            phases -= np.int64(kernel_drawn(host, v, i) == 0)
-    user += user_drawn(host, v, slot)
+    cycles = cycle_of(host, v, slot)
+    user, kernel, hold, zeros = stream.user_ns, stream.kernel_ns, stream.hold_ns, stream.zeros
+    if is_in_newest_half(host, v, slot):
+        if slot < HALF:
+            user += stream.odd_user_ns
+            kernel += stream.odd_kernel_ns
+            hold += stream.odd_hold_ns
+            zeros += stream.odd_zeros
+        else:
+            user += stream.even_user_ns
+            kernel += stream.even_kernel_ns
+            hold += stream.even_hold_ns
+            zeros += stream.even_zeros
+    for i in range(slot // HALF * HALF, slot):
+        hold_ns, user_ns, kernel_ns = (
+            hold_drawn(host, v, i),
+            user_drawn(host, v, i + 1),
+            kernel_drawn(host, v, i + 1),
+        )
+        hold += hold_ns
+        user += user_ns
+        kernel += kernel_ns
+        zeros += np.int64(hold_ns == 0) + np.int64(user_ns == 0) + has_kernel * np.int64(kernel_ns == 0)
+    # So far all user and kernel times up to those of the present cycle.
+    phases = (2 + has_kernel) * cycles + 1 + has_kernel - zeros
     if phase == USER:
         user -= residual
-    else:
-        phases += np.int64(user_drawn(host, v, slot) != 0)
-        if has_kernel != 0:
-            kernel += kernel_drawn(host, v, slot)
-            if phase == KERNEL:
-                kernel -= residual
-            else:
-                phases += np.int64(kernel_drawn(host, v, slot) != 0)
-        if phase == HOLDING:
-            hold += hold_drawn(host, v, slot) - residual
+        phases -= np.int64(user_drawn(host, v, slot) != 0)
+    if phase == USER or phase == KERNEL:
+        kernel_ns = kernel_drawn(host, v, slot)
+        kernel -= residual if phase == KERNEL else kernel_ns
+        phases -= np.int64(kernel_ns != 0)
+    if phase == HOLDING:
+        hold += hold_drawn(host, v, slot) - residual
     return user, kernel, hold, cycles + np.int64(phase == HOLDING), phases
 
 

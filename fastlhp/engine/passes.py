@@ -1,19 +1,27 @@
-"""The guest path: what guests do on their own, in vectors.
+"""The guest path: what guests do between two interventions of the hypervisor, in vectors.
 
-Each pass is a loop over the lanes of a block, without branches on lane data, and does one thing. Between them, one
-step of the block is: `next_event`; `draws_of` and `words_of`, which fetch what the event needs; `decide`; and
-`store_rows` and `store_words`, which carry the outcome over. What the passes do not do themselves, they leave to
-scalar code by a bit in CODE, and `list_lanes` collects the lanes that have one.
+As long as nobody intervenes, a queued lock is handed from one vCPU to the next in the order of their attempts. So the
+whole cycle of a vCPU is known at its attempt: with S the later of the attempt and the instant from which on the lock is
+free, it holds the lock from S to S + hold, and attempts again at S + hold + rest, where ``rest`` is what it does outside
+the lock. (For the waiting times of a queue this is Lindley's recursion.) One step of a lane is one such attempt, the
+earliest; nothing has to be done about queues, grants and releases.
 
-What the passes do: ends of USER and KERNEL phases; attempts at a lock that is free; releases of a lock that nobody
-waits for; and of queued locks the vCPU's own part of all other attempts and releases.
+Each pass is a loop over the lanes of a block, without branches on lane data, and does one thing: `next_attempt`;
+`draws_of`, `choices_of` and `free_of`, which fetch what the attempt needs; `acquire` or `acquire_all`; and `store_rows`
+and `store_locks`, which carry the outcome over. What is left to scalar code is said by bits in CODE, and `list_lanes`
+collects the lanes that have one.
 
 Five rules keep the loops vectorised and fast. Choices are `select`, never ``if``. Every result is cut back to int32
 at once (``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's
-wrap-around, and LLVM then refuses to vectorise. Rows and lock words are read and written in whole tiles, with a
-choice for each row: writing by index costs a cycle a lane and word, however few the rows. And no value is loaded,
+wrap-around, and LLVM then refuses to vectorise. Rows and lock values are read and written in whole tiles, with a
+choice for each row: writing by index costs a cycle a lane and value, however few the rows. And no value is loaded,
 selected from and stored to the same place with nothing between: LLVM makes a masked store of that, which takes a
 dozen cycles on AMD's Zen processors; so a ``zero`` that LLVM cannot know is added.
+
+References
+----------
+D. V. Lindley, "The theory of queues with a single server", Mathematical Proceedings of the Cambridge Philosophical
+Society 48 (1952).
 """
 
 from __future__ import annotations
@@ -23,24 +31,18 @@ import numpy as np
 from fastlhp.engine import state
 from fastlhp.engine.jit import device, lowest_bit, select, where_set
 from fastlhp.engine.state import (
-    COUNT_UNIT,
-    CYCLE_MASK,
-    DRAW_MASK,
-    ENTRY_MASK,
+    CHOICE_MASK,
+    CYCLE_OF_VCPU_MASK,
+    FAR,
+    HALF,
     HALT_BIT,
-    IN_KERNEL,
     LOCK_MASK,
     LOCK_SHIFT,
-    MODE_SHIFT,
     NEEDS_DRAWS,
-    NEEDS_EVENT,
-    NEEDS_GRANT,
-    NEEDS_QUEUE,
+    NEEDS_NOTE,
     NEEDS_STEP,
     NEVER,
-    SLOTS,
-    SPINNING,
-    WORD_QUEUED,
+    SLOT_MASK,
 )
 
 _U = np.uint64
@@ -51,7 +53,7 @@ STRIDE = _U(state.STRIDE)
 ROW_1, ROW_2, ROW_3 = _U(state.STRIDE), _U(2 * state.STRIDE), _U(3 * state.STRIDE)
 TILE_SIZE = _U(state.TILE_SIZE)
 LOCK_TILE = _U(state.FIELD_SIZE)
-UNTIL, POSITION = _U(state.UNTIL * state.FIELD_SIZE), _U(state.POSITION * state.FIELD_SIZE)
+NEXT, COURSE = _U(state.NEXT * state.FIELD_SIZE), _U(state.COURSE * state.FIELD_SIZE)
 
 
 def _lane(value: int) -> np.uint64:
@@ -59,31 +61,28 @@ def _lane(value: int) -> np.uint64:
     return _U(value * state.STRIDE)
 
 
-DEADLINE, THRESHOLD = _lane(state.DEADLINE), _lane(state.THRESHOLD)
-NOW, ROW, POS, LOCK = _lane(state.NOW), _lane(state.ROW), _lane(state.POS), _lane(state.LOCK)
-WORD, DRAW, CHOSEN, CODE = _lane(state.WORD), _lane(state.DRAW), _lane(state.CHOSEN), _lane(state.CODE)
-NEW_UNTIL, NEW_POS, NEW_WORD = _lane(state.NEW_UNTIL), _lane(state.NEW_POS), _lane(state.NEW_WORD)
+DEADLINE, NOW, ROW, POS = _lane(state.DEADLINE), _lane(state.NOW), _lane(state.ROW), _lane(state.POS)
+HOLD, REST, CHOSEN = _lane(state.HOLD), _lane(state.REST), _lane(state.CHOSEN)
+LOCK, FREE, CODE = _lane(state.LOCK), _lane(state.FREE), _lane(state.CODE)
+NEW_NEXT, NEW_POS, NEW_FREE = _lane(state.NEW_NEXT), _lane(state.NEW_POS), _lane(state.NEW_FREE)
 TARGET_ROW, TARGET_LOCK = _lane(state.TARGET_ROW), _lane(state.TARGET_LOCK)
 
 _ZERO, _ONE, _TWO, _THREE, _FOUR = _I(0), _I(1), _I(2), _I(3), _I(4)
-_COUNT_UNIT = _I(COUNT_UNIT)
-_COUNT_SHIFT = _I(COUNT_UNIT.bit_length() - 1)
-_LAST_CYCLE = _I(2 * (SLOTS - 1))
-_KERNEL_BIT = _I(IN_KERNEL << MODE_SHIFT)
-_SPINNING = _I(SPINNING << MODE_SHIFT)
-_MODE_SHIFT = _I(MODE_SHIFT)
+_NEVER, _FAR = _I(NEVER), _I(FAR)
 _LOCK_SHIFT = _I(LOCK_SHIFT)
+_SLOT_MASK = _I(SLOT_MASK)
+_TWO64, _ONE64 = _U(2), _U(1)
 _BY_TILES = _U(2)
-"""Up to so many tiles of rows or lock words are stored tile by tile; more by index. Measured."""
+"""Up to so many tiles of rows are stored tile by tile; more by index. Measured."""
 
 
 @device
 def _earliest_of_tile(rows, base, l):
-    """Time, row in the tile and POSITION of the earliest of four rows; of equal ones the lowest."""
-    u0, u1 = rows[base + UNTIL + l], rows[base + UNTIL + ROW_1 + l]
-    u2, u3 = rows[base + UNTIL + ROW_2 + l], rows[base + UNTIL + ROW_3 + l]
-    p0, p1 = rows[base + POSITION + l], rows[base + POSITION + ROW_1 + l]
-    p2, p3 = rows[base + POSITION + ROW_2 + l], rows[base + POSITION + ROW_3 + l]
+    """Time, row in the tile and COURSE of the earliest of four rows; of equal ones the lowest."""
+    u0, u1 = rows[base + NEXT + l], rows[base + NEXT + ROW_1 + l]
+    u2, u3 = rows[base + NEXT + ROW_2 + l], rows[base + NEXT + ROW_3 + l]
+    p0, p1 = rows[base + COURSE + l], rows[base + COURSE + ROW_1 + l]
+    p2, p3 = rows[base + COURSE + ROW_2 + l], rows[base + COURSE + ROW_3 + l]
     a = u1 < u0
     b = u3 < u2
     ua, ub = select(a, u1, u0), select(b, u3, u2)
@@ -93,153 +92,119 @@ def _earliest_of_tile(rows, base, l):
 
 
 @device
-def next_event(rows, lanes, n_tiles, zero):
-    """Earliest row of each lane; reads UNTIL, POSITION; writes NOW, ROW, POS.
-
-    Of several rows with the same time the lowest wins.
-    """
+def next_attempt(rows, lanes, n_tiles, zero):
+    """Earliest row of each lane, of several the lowest; reads NEXT, COURSE; writes NOW, ROW, POS."""
     for l in range(LANES):
-        until, row, position = _earliest_of_tile(rows, _U(0), l)
-        lanes[NOW + l] = until
+        at, row, position = _earliest_of_tile(rows, _U(0), l)
+        lanes[NOW + l] = at
         lanes[ROW + l] = row
         lanes[POS + l] = position
     for tile in range(_U(1), n_tiles):
         first_row = _I(_I(tile) * _FOUR)
         for l in range(LANES):
-            until, row, position = _earliest_of_tile(rows, tile * TILE_SIZE, l)
-            until_before, row_before, position_before = lanes[NOW + l], lanes[ROW + l], lanes[POS + l]
-            earlier = until < until_before
-            lanes[NOW + l] = select(earlier, until, _I(until_before + zero))
+            at, row, position = _earliest_of_tile(rows, tile * TILE_SIZE, l)
+            at_before, row_before, position_before = lanes[NOW + l], lanes[ROW + l], lanes[POS + l]
+            earlier = at < at_before
+            lanes[NOW + l] = select(earlier, at, _I(at_before + zero))
             lanes[ROW + l] = select(earlier, _I(row + first_row), _I(row_before + zero))
             lanes[POS + l] = select(earlier, position, _I(position_before + zero))
 
 
 @device
 def draws_of(lanes, draws, stride):
-    """The duration that follows the event in its vCPU's buffer; reads POS; writes DRAW."""
+    """The hold time that follows the attempt, and the user time after it; reads POS; writes HOLD, REST."""
     for l in range(LANES):
-        at = _I(_I(lanes[POS + l] + _ONE) & _I(DRAW_MASK))
-        lanes[DRAW + l] = draws[l * stride + _U(_U32(at))]
+        at = l * stride + _TWO64 * _U(_U32(lanes[POS + l] & _I(CYCLE_OF_VCPU_MASK)))
+        lanes[HOLD + l] = draws[at]
+        lanes[REST + l] = draws[at + _ONE64]
 
 
 @device
 def choices_of(lanes, choices, stride):
-    """What the second buffer says of the event; reads POS; writes CHOSEN.
-
-    At the end of USER that is the kernel time, at a release the choices of the next cycle.
-    """
+    """What else is drawn for the vCPU's next cycle; reads POS, REST; writes REST, to which kernel time is added, CHOSEN."""
     for l in range(LANES):
-        pos = lanes[POS + l]
-        at = _I(_I(pos & _I(DRAW_MASK - ENTRY_MASK)) + _I(_I(pos & _I(ENTRY_MASK)) >> _ONE))
-        at = _I(at + _I(_I(pos & _ONE) * _I(SLOTS + 1)))
-        lanes[CHOSEN + l] = choices[l * stride + _U(_U32(at))]
+        at = l * stride + _TWO64 * _U(_U32(lanes[POS + l] & _I(CYCLE_OF_VCPU_MASK)))
+        lanes[REST + l] = _I(lanes[REST + l] + choices[at])
+        lanes[CHOSEN + l] = choices[at + _ONE64]
 
 
 @device
-def _word_of_tile(locks, base, l, lock):
-    """Word of a lock, given as its index in a tile."""
+def _free_of_tile(locks, base, l, lock):
+    """From when on a lock, given as its index in a tile, is free."""
     w0, w1 = locks[base + l], locks[base + ROW_1 + l]
     w2, w3 = locks[base + ROW_2 + l], locks[base + ROW_3 + l]
     return select(lock < _TWO, select(lock == _ZERO, w0, w1), select(lock == _TWO, w2, w3))
 
 
 @device
-def words_of(locks, lanes, n_tiles):
-    """The lock of each lane's event and its word; reads POS; writes LOCK, WORD."""
+def free_of(locks, lanes, n_tiles):
+    """The lock of each lane's attempt, and from when on it is free; reads POS; writes LOCK, FREE."""
     if n_tiles == _U(1):
         for l in range(LANES):
             lock = _I(_I(lanes[POS + l] >> _LOCK_SHIFT) & _I(LOCK_MASK))
-            lanes[WORD + l] = _word_of_tile(locks, _U(0), l, lock)
+            lanes[FREE + l] = _free_of_tile(locks, _U(0), l, lock)
             lanes[LOCK + l] = lock
     else:
         for l in range(LANES):
             lock = _I(_I(lanes[POS + l] >> _LOCK_SHIFT) & _I(LOCK_MASK))
-            lanes[WORD + l] = locks[_U(_U32(lock)) * STRIDE + l]
+            lanes[FREE + l] = locks[_U(_U32(lock)) * STRIDE + l]
             lanes[LOCK + l] = lock
 
 
 @device
-def _guest_goes_on(lanes, l):
-    """Whether the lane's next event is the guest's and not later than it may go by itself."""
-    return (lanes[NOW + l] <= lanes[DEADLINE + l]) & (lanes[POS + l] >= _ZERO)
+def _next_slot(pos):
+    """COURSE of a vCPU's next cycle, but for what is drawn for it."""
+    return _I(_I(pos & ~_SLOT_MASK) | _I(_I(pos + _ONE) & _SLOT_MASK))
 
 
 @device
-def _settle(lanes, l, code, new_until, new_pos, word_step, nobody, no_lock):
-    """Write what the event comes to, or nothing if it is for scalar code."""
+def _acquire(lanes, l, new_pos, halts, nobody, no_lock, zero):
+    """What the lane's attempt comes to; ``halts``: whether the vCPU executes HLT at its release.
+
+    The course ends before the attempt, where more than the order of attempts would matter: if the lock is released in
+    the very tick, if the vCPU would attempt again in the tick of its release, or if a time would not fit.
+    """
+    now, hold, rest, free = lanes[NOW + l], lanes[HOLD + l], lanes[REST + l], lanes[FREE + l]
+    before = lanes[DEADLINE + l]
+    begin = select(free > now, free, now)
+    blocked = begin == _NEVER
+    end = _I(begin + hold)
+    is_far = (_I(_I(begin | hold) | rest) > _FAR) & (begin != _NEVER)
+    ends_before = (free == now) | (rest == _ZERO) | is_far
+    deadline = select(ends_before, _I(now - _ONE), before)
+    deadline = select(halts & (begin != _NEVER) & (end <= deadline), _I(end - _ONE), deadline)
+    deadline = select(before < deadline, before, deadline)
+    is_over = now > deadline
+    code = select(free > now, _I(NEEDS_NOTE), _ZERO)
+    code = _I(code | select(_I(new_pos & _I(HALF - 1)) == _TWO, _I(NEEDS_DRAWS), _ZERO))
+    code = select(is_over, _I(NEEDS_STEP), code)
     row, lock = lanes[ROW + l], lanes[LOCK + l]
-    for_scalar = _I(code & _I(NEEDS_STEP | NEEDS_EVENT))
-    scalar = for_scalar != _ZERO
-    code = select(scalar, for_scalar, code)  # which then does everything, the draws included
-    lanes[NEW_UNTIL + l] = new_until
+    lanes[CODE + l] = select(before < _ZERO, _ZERO, code)
+    lanes[DEADLINE + l] = _I(deadline + zero)
+    lanes[NEW_NEXT + l] = select(blocked, _NEVER, _I(end + rest))
     lanes[NEW_POS + l] = new_pos
-    lanes[NEW_WORD + l] = _I(lanes[WORD + l] + word_step)
-    lanes[CODE + l] = select(lanes[DEADLINE + l] < _ZERO, _ZERO, code)
-    lanes[TARGET_ROW + l] = select(scalar, nobody, row)
-    lanes[TARGET_LOCK + l] = select(scalar, no_lock, lock)
+    lanes[NEW_FREE + l] = select(blocked, _NEVER, end)
+    lanes[TARGET_ROW + l] = select(is_over, nobody, row)
+    lanes[TARGET_LOCK + l] = select(is_over, no_lock, lock)
 
 
 @device
-def _patience(lanes, l):
-    """When the vCPU of the event, should it start to spin, has spun for the threshold."""
-    threshold = lanes[THRESHOLD + l]
-    return select(threshold < _ZERO, _I(NEVER), _I(lanes[NOW + l] + threshold))
+def acquire(lanes, nobody, no_lock, zero):
+    """Attempts of VMs with one lock, no kernel phase and no HLT.
 
-
-@device
-def decide(lanes, nobody, no_lock):
-    """What each lane's event comes to, for VMs with one lock, no kernel phase and no HLT.
-
-    Reads the lane values; writes NEW_*, TARGET_*, CODE. ``nobody`` and ``no_lock`` are the targets of lanes in which
-    the passes change nothing.
+    Reads and writes lane values; ``nobody`` and ``no_lock`` are the targets of lanes in which nothing changes.
     """
     for l in range(LANES):
-        now, pos, word, draw = lanes[NOW + l], lanes[POS + l], lanes[WORD + l], lanes[DRAW + l]
-        guest = _guest_goes_on(lanes, l)
-        holding = _I(pos & _ONE)
-        alone = word < _I(_COUNT_UNIT + _I(holding << _COUNT_SHIFT))  # nobody has the lock, or nobody else
-        # NEEDS_QUEUE for an attempt, NEEDS_GRANT for a release.
-        queued = select(_I(word & _I(WORD_QUEUED)) != _ZERO, _I(holding + _I(NEEDS_QUEUE)), _I(NEEDS_EVENT))
-        code = select(alone, _ZERO, queued)
-        new_pos = _I(pos + _ONE)
-        spins = code == _I(NEEDS_QUEUE)
-        last = _I(new_pos & _I(ENTRY_MASK)) == _LAST_CYCLE
-        code = _I(code | select(last, _I(NEEDS_DRAWS), _ZERO))
-        code = select(guest, code, _I(NEEDS_STEP))
-        new_until = select(spins, _patience(lanes, l), _I(now + draw))
-        new_pos = select(spins, _I(new_pos | _SPINNING), new_pos)
-        step = _I(_COUNT_UNIT - _I(holding << _I(_COUNT_SHIFT + _ONE)))
-        _settle(lanes, l, code, new_until, new_pos, step, nobody, no_lock)
+        _acquire(lanes, l, _next_slot(lanes[POS + l]), False, nobody, no_lock, zero)
 
 
 @device
-def decide_all(lanes, nobody, no_lock):
-    """As `decide`, with kernel phases, several locks and HLT; reads CHOSEN too."""
+def acquire_all(lanes, nobody, no_lock, zero):
+    """As `acquire`, with kernel phases, several locks and HLT; reads CHOSEN too."""
     for l in range(LANES):
-        now, pos, word, draw = lanes[NOW + l], lanes[POS + l], lanes[WORD + l], lanes[DRAW + l]
-        chosen = lanes[CHOSEN + l]
-        guest = _guest_goes_on(lanes, l)
-        holding = _I(pos & _ONE)
-        # A choice is a kernel time, or none (negative), at the end of USER only.
-        to_kernel = (holding == _ZERO) & (pos < _KERNEL_BIT) & (chosen >= _ZERO)
-        halts = (holding != _ZERO) & (_I(pos & _I(HALT_BIT)) != _ZERO)
-        alone = word < _I(_COUNT_UNIT + _I(holding << _COUNT_SHIFT))
-        queued = select(_I(word & _I(WORD_QUEUED)) != _ZERO, _I(holding + _I(NEEDS_QUEUE)), _I(NEEDS_EVENT))
-        code = select(alone | to_kernel, _ZERO, queued)
-        code = select(halts, _I(NEEDS_EVENT), code)
-        spins = code == _I(NEEDS_QUEUE)
-        after_attempt = _I(_I(pos & _I(~(3 << MODE_SHIFT))) + _ONE)
-        after_release = _I(_I(_I(pos + _ONE) & _I(~CYCLE_MASK)) | chosen)
-        new_pos = select(holding != _ZERO, after_release, after_attempt)
-        last = _I(new_pos & _I(ENTRY_MASK)) == _LAST_CYCLE
-        code = _I(code | select(last, _I(NEEDS_DRAWS), _ZERO))
-        code = select(guest, code, _I(NEEDS_STEP))
-        new_until = select(spins, _patience(lanes, l), _I(now + select(to_kernel, chosen, draw)))
-        new_pos = select(spins, _I(new_pos | _SPINNING), new_pos)
-        new_pos = select(to_kernel, _I(pos | _KERNEL_BIT), new_pos)
-        step = _I(_COUNT_UNIT - _I(holding << _I(_COUNT_SHIFT + _ONE)))
-        step = select(to_kernel, _ZERO, step)
-        _settle(lanes, l, code, new_until, new_pos, step, nobody, no_lock)
+        pos = lanes[POS + l]
+        new_pos = _I(_I(_next_slot(pos) & _I(~CHOICE_MASK)) | lanes[CHOSEN + l])
+        _acquire(lanes, l, new_pos, _I(pos & _I(HALT_BIT)) != _ZERO, nobody, no_lock, zero)
 
 
 @device
@@ -255,42 +220,42 @@ def _store_tile(values, base, l, row, new, zero):
 
 @device
 def store_rows(rows, lanes, n_tiles, zero):
-    """Carry the event over to its row: UNTIL and POSITION."""
+    """Carry the attempt over to its row: NEXT and COURSE."""
     if n_tiles <= _BY_TILES:
         for tile in range(_U(0), n_tiles):
             base = tile * TILE_SIZE
             first_row = _I(_I(tile) * _FOUR)
             for l in range(LANES):
                 row = _I(lanes[TARGET_ROW + l] - first_row)
-                _store_tile(rows, base + UNTIL, l, row, lanes[NEW_UNTIL + l], zero)
-                _store_tile(rows, base + POSITION, l, row, lanes[NEW_POS + l], zero)
+                _store_tile(rows, base + NEXT, l, row, lanes[NEW_NEXT + l], zero)
+                _store_tile(rows, base + COURSE, l, row, lanes[NEW_POS + l], zero)
     else:
         for l in range(LANES):
             row = _U(_U32(lanes[TARGET_ROW + l]))
             at = (row >> _U(2)) * TILE_SIZE + (row & _U(3)) * STRIDE + l
-            rows[at + UNTIL] = lanes[NEW_UNTIL + l]
-            rows[at + POSITION] = lanes[NEW_POS + l]
+            rows[at + NEXT] = lanes[NEW_NEXT + l]
+            rows[at + COURSE] = lanes[NEW_POS + l]
 
 
 @device
-def store_words(locks, lanes, n_tiles, zero):
-    """Carry the event over to its lock's word."""
+def store_locks(locks, lanes, n_tiles, zero):
+    """Carry the attempt over to its lock: from when on it is free."""
     if n_tiles == _U(1):
         for l in range(LANES):
-            _store_tile(locks, _U(0), l, lanes[TARGET_LOCK + l], lanes[NEW_WORD + l], zero)
+            _store_tile(locks, _U(0), l, lanes[TARGET_LOCK + l], lanes[NEW_FREE + l], zero)
     else:
         for l in range(LANES):
-            locks[_U(_U32(lanes[TARGET_LOCK + l])) * STRIDE + l] = lanes[NEW_WORD + l]
+            locks[_U(_U32(lanes[TARGET_LOCK + l])) * STRIDE + l] = lanes[NEW_FREE + l]
 
 
 @device
 def list_lanes(lanes, todo):
-    """Sort the lanes with a CODE into the lists of ``todo``: draws, queue, grant, and what else there is to do.
+    """Sort the lanes with a CODE into the lists of ``todo``: notes, draws, steps; returns how many are in each.
 
-    Each list has room for all lanes; a lane may be in several. Returns how many are in each. One loop for all
-    lists, without branches but its own: a branch that is often mispredicted costs as much as a pass over ten lanes.
+    Each list has room for all lanes; a lane may be in two. One loop for all lists, without branches but its own: a
+    branch that is often mispredicted costs as much as a pass over ten lanes.
     """
-    n_draws, n_queue, n_grant, n_other = _U(0), LANES, _U(2) * LANES, _U(3) * LANES
+    n_notes, n_draws, n_steps = _U(0), LANES, _U(2) * LANES
     for first in range(_U(0), LANES, _U(64)):
         left = where_set(lanes, CODE + first)
         while left != _U(0):
@@ -298,12 +263,10 @@ def list_lanes(lanes, todo):
             left &= left - _U(1)
             code = lanes[CODE + l]
             lane = _I(l)
+            todo[n_notes] = lane
             todo[n_draws] = lane
-            todo[n_queue] = lane
-            todo[n_grant] = lane
-            todo[n_other] = lane
+            todo[n_steps] = lane
+            n_notes += _U(code & _I(NEEDS_NOTE) != _ZERO)
             n_draws += _U(code & _I(NEEDS_DRAWS) != _ZERO)
-            n_queue += _U(code & _I(NEEDS_QUEUE) != _ZERO)
-            n_grant += _U(code & _I(NEEDS_GRANT) != _ZERO)
-            n_other += _U(code & _I(NEEDS_STEP | NEEDS_EVENT) != _ZERO)
-    return n_draws, n_queue - LANES, n_grant - _U(2) * LANES, n_other - _U(3) * LANES
+            n_steps += _U(code & _I(NEEDS_STEP) != _ZERO)
+    return n_notes, n_draws - LANES, n_steps - _U(2) * LANES

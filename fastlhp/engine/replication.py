@@ -5,27 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.accounts import clear_lock, clear_vm
-from fastlhp.engine.control import set_deadline
+from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import is_constant
-from fastlhp.engine.rows import put, put_word, user_drawn
+from fastlhp.engine.rows import put, put_course, put_word, user_drawn
 from fastlhp.engine.state import (
-    ATTEMPT,
+    BEGIN,
     FOREVER,
+    GUEST_PHASE,
     IDLE,
     NEVER,
-    POSITION,
+    NEXT,
+    NOBODY,
     READY,
-    STRIDE,
-    THRESHOLD,
     UNTIL,
     USER,
     VCPU,
     config_at,
-    distribution_at,
-    int32_at,
     int64_array,
     item_at,
     lock_at,
@@ -69,14 +66,9 @@ def start_replication(host, item_address):
     host.n_slot = 0
     host.n_slot_draw = 0
     host.error = 0
-    threshold = np.int64(-1)
-    if config.threshold != 0 and is_constant(config.threshold):
-        threshold = distribution_at(config.threshold, 0).value
-    int32_at(host.lanes, THRESHOLD * STRIDE).value = np.int32(threshold)
+    host.done_until = 0
     for p in range(host.n_row):
-        put(host, UNTIL, p, NEVER)
-        put(host, POSITION, p, 0)
-        put(host, ATTEMPT, p, 0)
+        put_course(host, NEXT, p, NEVER)
     for p in range(host.n_pcpu):
         pcpu = pcpu_at(host.pcpus, p)
         pcpu.mode = IDLE
@@ -88,12 +80,14 @@ def start_replication(host, item_address):
         pcpu.extension_end = 0
         pcpu.extended = 0
         pcpu.watching = 0
-        pcpu.watched_lock = -1
         pcpu.trap = 0
         pcpu.action = 0
         pcpu.halt_pending = 0
         pcpu.guard_pending = 0
         pcpu.floor = 0
+        put(host, GUEST_PHASE, p, NOBODY)
+        put(host, UNTIL, p, NEVER)
+        put(host, BEGIN, p, NEVER)
         queue = queue_at(host.queues, p)
         queue.head = -1
         queue.tail = -1
@@ -102,7 +96,7 @@ def start_replication(host, item_address):
         clear_vm(host, m)
         _start_vm(host, m)
     start(config.scheduler, host)
-    set_deadline(host)
+    revise(config.scheduler, host)
 
 
 @device
@@ -123,8 +117,7 @@ def _start_vm(host, m):
         lock.last_number = 0
         lock.serving = 0
         lock.out_of_order = 0
-        lock.n_watching = 0
-        lock.withheld = 0
+        lock.waiter = -1
         clear_lock(host, g)
     for j in range(vm_config.n_vcpu):
         v = vm_config.first_vcpu + j

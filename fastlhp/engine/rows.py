@@ -1,4 +1,4 @@
-"""Scalar access to what the vector passes work on: rows, lock words, draws, and the queues of locks.
+"""Scalar access to the state of a lane: the present, the course, draws, lock words and the queues of locks.
 
 Every function works on one lane, given as its `HOST` record; p is a pCPU, v a vCPU, g a lock. Times are absolute ns.
 """
@@ -9,64 +9,53 @@ import numpy as np
 
 from fastlhp.engine.jit import device
 from fastlhp.engine.state import (
+    CHOICE_MASK,
     COUNT_UNIT,
     COUNTS,
-    DRAW_MASK,
-    DRAWS_PER_VCPU,
-    ENTRY_MASK,
+    CYCLE_OF_VCPU_MASK,
     FIELD_SIZE,
     FOREVER,
-    HANDOVER,
-    HOLDING,
-    IN_KERNEL,
-    KERNEL,
+    GUEST_PHASE,
+    HALF,
     LOCK_MASK,
     LOCK_SHIFT,
-    MODE_SHIFT,
     NEVER,
-    PLAIN,
     POSITION,
+    PRESENT_FIELDS,
+    SLOT_MASK,
     SLOTS,
-    SPINNING,
     STRIDE,
     TICKETS,
     TILE_SIZE,
-    TRAP_EXTENDED_KERNEL,
-    TRAP_HANDOVER,
     UNTIL,
-    USER,
     VCPU_SHIFT,
     WAITING,
+    WORD_SCALAR,
     int16_at,
     int32_at,
-    pcpu_at,
+    stream_at,
     vcpu_at,
     vm_config_at,
 )
 
-_WITHOUT_MODE = (1 << MODE_SHIFT) - 1
-
-
-# Rows
+# The present
 
 
 @device
 def get(host, field, p):
-    """Value of a field of pCPU p's row."""
-    at = (p >> 2) * TILE_SIZE + field * FIELD_SIZE + (p & 3) * STRIDE
-    return np.int64(int32_at(host.rows, at).value)
+    """Value of a field of the present of pCPU p."""
+    return np.int64(int32_at(host.present, p * PRESENT_FIELDS + field).value)
 
 
 @device
 def put(host, field, p, value):
-    """Set a field of pCPU p's row."""
-    at = (p >> 2) * TILE_SIZE + field * FIELD_SIZE + (p & 3) * STRIDE
-    int32_at(host.rows, at).value = np.int32(value)
+    """Set a field of the present of pCPU p."""
+    int32_at(host.present, p * PRESENT_FIELDS + field).value = np.int32(value)
 
 
 @device
 def put_until(host, p, t):
-    """Set the end of the phase of row p."""
+    """Set the end of the phase of the guest on p."""
     if t >= FOREVER:
         put(host, UNTIL, p, NEVER)
     else:
@@ -75,15 +64,15 @@ def put_until(host, p, t):
 
 @device
 def get_until(host, p):
-    """End of the phase of row p; FOREVER if it has none."""
+    """End of the phase of the guest on p; FOREVER if it has none."""
     until = get(host, UNTIL, p)
     return FOREVER if until == NEVER else host.base_ns + until
 
 
 @device
 def slot_of(host, p):
-    """The cycle of its buffer in which the vCPU on p is."""
-    return (get(host, POSITION, p) & ENTRY_MASK) >> 1
+    """The cycle, as its place among the draws, in which the vCPU on p is."""
+    return get(host, POSITION, p) & SLOT_MASK
 
 
 @device
@@ -95,47 +84,25 @@ def lock_on(host, p):
 @device
 def phase_of(host, p):
     """Guest phase of the vCPU that runs on p."""
-    position = get(host, POSITION, p)
-    mode = position >> MODE_SHIFT
-    if mode == PLAIN:
-        return np.int64(HOLDING) if position & 1 != 0 else np.int64(USER)
-    if mode == SPINNING:
-        return np.int64(WAITING)
-    if mode == IN_KERNEL:
-        return np.int64(KERNEL)
-    trap = pcpu_at(host.pcpus, p).trap
-    if trap == TRAP_HANDOVER:
-        return np.int64(HANDOVER)
-    if trap == TRAP_EXTENDED_KERNEL:
-        return np.int64(KERNEL)
-    return np.int64(HOLDING)
+    return get(host, GUEST_PHASE, p)
 
 
 @device
-def put_mode(host, p, mode, has_attempted):
-    """Change the mode of row p; ``has_attempted``: 0 before the attempt of its cycle, 1 from then on."""
-    position = get(host, POSITION, p) & (_WITHOUT_MODE - 1)
-    put(host, POSITION, p, (mode << MODE_SHIFT) | position | has_attempted)
-
-
-@device
-def put_position(host, p, v, slot, mode, has_attempted):
-    """Let row p stand for vCPU v in the cycle in ``slot``."""
-    position = (v << VCPU_SHIFT) | (2 * slot) | has_attempted | cycle_bits(host, v, slot)
-    put(host, POSITION, p, (mode << MODE_SHIFT) | position)
+def position_of(host, v, slot):
+    """POSITION of vCPU v in the cycle in ``slot``."""
+    return (v << VCPU_SHIFT) | slot | cycle_bits(host, v, slot)
 
 
 @device
 def is_spinning(host, p):
     """Whether the vCPU on p waits for a lock that it has not been granted."""
-    return get(host, POSITION, p) >> MODE_SHIFT == SPINNING
+    return get(host, GUEST_PHASE, p) == WAITING
 
 
 @device
 def spins_on(host, p, g):
     """Whether the vCPU on p waits for lock g and has not been granted it."""
-    position = get(host, POSITION, p)
-    return position >> MODE_SHIFT == SPINNING and (position >> LOCK_SHIFT) & LOCK_MASK == g
+    return get(host, GUEST_PHASE, p) == WAITING and lock_on(host, p) == g
 
 
 @device
@@ -147,31 +114,56 @@ def rivals_of(host, g):
     return n
 
 
+# The course
+
+
+@device
+def get_course(host, field, p):
+    """Value of a field of the course of pCPU p."""
+    at = (p >> 2) * TILE_SIZE + field * FIELD_SIZE + (p & 3) * STRIDE
+    return np.int64(int32_at(host.rows, at).value)
+
+
+@device
+def put_course(host, field, p, value):
+    """Set a field of the course of pCPU p."""
+    at = (p >> 2) * TILE_SIZE + field * FIELD_SIZE + (p & 3) * STRIDE
+    int32_at(host.rows, at).value = np.int32(value)
+
+
+@device
+def put_free(host, g, since):
+    """Set from when on lock g is free, relative to base_ns."""
+    int32_at(host.free, g * STRIDE).value = np.int32(since)
+
+
 # Draws
 
 
 @device
 def user_drawn(host, v, slot):
-    """User time of the cycle in ``slot``."""
-    return np.int64(int32_at(host.draws, v * DRAWS_PER_VCPU + 2 * slot).value)
+    """User time of the cycle in ``slot``; it stands with the cycle before."""
+    return np.int64(int32_at(host.draws, 2 * (v * SLOTS + ((slot - 1) & SLOT_MASK)) + 1).value)
 
 
 @device
 def hold_drawn(host, v, slot):
     """Hold time of the cycle in ``slot``."""
-    return np.int64(int32_at(host.draws, v * DRAWS_PER_VCPU + 2 * slot + 1).value)
+    return np.int64(int32_at(host.draws, 2 * (v * SLOTS + slot)).value)
 
 
 @device
 def kernel_drawn(host, v, slot):
-    """Kernel time of the cycle in ``slot``, of a VM that has kernel phases."""
-    return np.int64(int32_at(host.choices, v * DRAWS_PER_VCPU + slot).value)
+    """Kernel time of the cycle in ``slot``; 0 if the VM has no kernel phases."""
+    if vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).has_kernel == 0:
+        return np.int64(0)
+    return np.int64(int32_at(host.choices, 2 * (v * SLOTS + ((slot - 1) & SLOT_MASK))).value)
 
 
 @device
 def hold_drawn_on(host, p):
-    """Hold time of the cycle of row p, from the attempt on."""
-    return np.int64(int32_at(host.draws, get(host, POSITION, p) & DRAW_MASK).value)
+    """Hold time of the cycle of the vCPU on p."""
+    return np.int64(int32_at(host.draws, 2 * (get(host, POSITION, p) & CYCLE_OF_VCPU_MASK)).value)
 
 
 @device
@@ -180,7 +172,22 @@ def cycle_bits(host, v, slot):
     vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
     if vm_config.has_choice == 0:
         return vm_config.first_lock << LOCK_SHIFT
-    return np.int64(int32_at(host.choices, v * DRAWS_PER_VCPU + SLOTS + slot).value)
+    return (
+        np.int64(int32_at(host.choices, 2 * (v * SLOTS + ((slot - 1) & SLOT_MASK)) + 1).value) & CHOICE_MASK
+    )
+
+
+@device
+def is_in_newest_half(host, v, slot):
+    """Whether ``slot`` is in the half that was drawn last; the other one then is behind the vCPU."""
+    return (slot // HALF) & 1 == (stream_at(host.streams, v).halves - 1) & 1
+
+
+@device
+def cycle_of(host, v, slot):
+    """Number of the cycle in ``slot``, from 0."""
+    half = stream_at(host.streams, v).halves - 2 + np.int64(is_in_newest_half(host, v, slot))
+    return half * HALF + slot % HALF
 
 
 # Locks
@@ -189,13 +196,23 @@ def cycle_bits(host, v, slot):
 @device
 def get_word(host, g):
     """Lock word of lock g."""
-    return np.int64(int32_at(host.locks, g * STRIDE).value)
+    return np.int64(int32_at(host.locks, g).value)
 
 
 @device
 def put_word(host, g, word):
-    """Set the lock word of lock g."""
-    int32_at(host.locks, g * STRIDE).value = np.int32(word)
+    """Set the lock word of lock g.
+
+    For the course, the lock is free, or taken until scalar code says otherwise (`course.resume`).
+    """
+    put_word_only(host, g, word)
+    put_free(host, g, -1 if word & (COUNT_UNIT * (COUNTS - 1) | WORD_SCALAR) == 0 else NEVER)
+
+
+@device
+def put_word_only(host, g, word):
+    """`put_word`, by the course itself."""
+    int32_at(host.locks, g).value = np.int32(word)
 
 
 @device
@@ -209,35 +226,36 @@ def count_of(host, g):
 
 
 @device
-def _place(host, g, ticket):
+def place_of(host, g, ticket):
+    """Place of a ticket in the queue of lock g."""
     return int16_at(host.waiters, g * TICKETS + ticket % TICKETS)
 
 
 @device
 def enqueue(host, g, p):
     """The vCPU that starts to spin on p is the last of those that lock g counts."""
-    _place(host, g, get_word(host, g) + count_of(host, g) - 2).value = np.int16(p)
+    place_of(host, g, get_word(host, g) + count_of(host, g) - 2).value = np.int16(p)
 
 
 @device
 def dequeue(host, g):
     """Take the longest waiter out of the queue of lock g: its pCPU, or ~v if it is off CPU."""
     word = get_word(host, g)
-    put_word(host, g, word - word % TICKETS + (word + 1) % TICKETS)
-    return np.int64(_place(host, g, word).value)
+    put_word_only(host, g, word - word % TICKETS + (word + 1) % TICKETS)
+    return np.int64(place_of(host, g, word).value)
 
 
 @device
 def leave_queue_running(host, g, p, v):
     """The waiter v of lock g stops running on p; it keeps its place."""
     ticket = get_word(host, g)
-    while _place(host, g, ticket).value != p:
+    while place_of(host, g, ticket).value != p:
         ticket += 1
-    _place(host, g, ticket).value = np.int16(~v)
+    place_of(host, g, ticket).value = np.int16(~v)
     vcpu_at(host.vcpus, v).ticket = ticket % TICKETS
 
 
 @device
 def return_to_queue(host, g, p, v):
     """The waiter v of lock g, which has not been granted it, runs again, on p."""
-    _place(host, g, vcpu_at(host.vcpus, v).ticket).value = np.int16(p)
+    place_of(host, g, vcpu_at(host.vcpus, v).ticket).value = np.int16(p)

@@ -1,13 +1,15 @@
 """The one definition of the engine's state.
 
-Two kinds of memory, for the two halves of the engine:
+A lane of a block simulates one replication, in one of two representations; `course.py` changes one into the other.
 
-*Rows* (int32, lanes last) are what the vector passes work on. Each running vCPU of a lane is a row, one row
-for each pCPU, in tiles of `TILE` rows: ``rows[tile][field][row in tile][lane]``. Lock words and lane values
-are arrays ``[value][lane]``, lock words in tiles as well. Times in rows are relative to the lane's ``base_ns``.
+*The course* is what the vector passes work on (int32, lanes last): of each running vCPU when it will next attempt its
+lock, and of each lock from when on it is free, if no hypervisor intervenes. One row for each pCPU, in tiles of `TILE`
+rows, ``rows[tile][field][row in tile][lane]``; lock values and lane values are arrays ``[value][lane]``.
 
-*Records* (int64, one lane after another) are what the scalar code works on: host, pCPUs, vCPUs, VMs, locks.
-Times in records are absolute.
+*The present* is what scalar code works on (one lane after another): where each guest is now. A few int32 for each
+pCPU and lock, and the records (int64) of host, pCPUs, vCPUs, VMs and locks.
+
+Times in records are absolute; all others are relative to the lane's ``base_ns``.
 """
 
 from __future__ import annotations
@@ -20,72 +22,91 @@ from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
 LANES = 64  # a multiple of 64; the state of this many lanes stays in the second-level cache
 STRIDE = LANES + 8
-"""int32 from a row (or lane value, or lock word) to the next: a little more than there are lanes, so that the rows
+"""int32 from a row (or lane value, or lock value) to the next: a little more than there are lanes, so that the rows
 of a lane do not all fall into the same few sets of the cache."""
 TILE = 4
 
-# Fields of a row.
-UNTIL, POSITION, ATTEMPT = range(3)
-ROW_FIELDS = 3
+# Fields of a row of the course.
+NEXT, COURSE = range(2)
+ROW_FIELDS = 2
 """
-UNTIL     end of the guest phase; of a waiter the end of its spin threshold; NEVER if none
-POSITION  who runs, in which phase of which cycle, with which lock: see below
-ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
+NEXT    when the vCPU next attempts its lock; NEVER if it does not before the hypervisor intervenes
+COURSE  which vCPU, and the cycle of that attempt, as in POSITION
 """
 FIELD_SIZE = TILE * STRIDE
 TILE_SIZE = ROW_FIELDS * FIELD_SIZE
 
+# What the present has of each pCPU that runs a guest.
+UNTIL, POSITION, GUEST_PHASE, ATTEMPT, BEGIN = range(5)
+PRESENT_FIELDS = 8
+"""
+UNTIL     end of the guest phase; of a waiter the end of its spin threshold; NEVER if none
+POSITION  who runs, in which cycle, with which lock: see below
+GUEST_PHASE the guest phase, NOBODY if no guest runs
+ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
+BEGIN     of a waiter, on the course: when it gets its lock; NEVER if it does not before the hypervisor intervenes
+"""
+
 NEVER = 2**31 - 1
 SEE_RECORD = -(2**31)
+FAR = 2**29
+"""Times and durations beyond it are left to scalar code: a sum of three others is still an int32."""
 
-# POSITION. Its low bits index the lane's buffer of draws: user and hold time of each cycle, one after the other.
-SLOTS = 16  # cycles of a vCPU's buffer
+# POSITION. Its low bits index the lane's draws: the hold time of the cycle and the user time after it.
+SLOTS = 32  # cycles for which a vCPU has draws
+HALF = SLOTS // 2  # they are drawn by halves: one is in use while the other is drawn
+SLOT_MASK = SLOTS - 1
 DRAWS_PER_VCPU = 2 * SLOTS
-ENTRY_MASK = DRAWS_PER_VCPU - 1  # 2 * slot, plus 1 from the attempt on
 VCPU_SHIFT = 5
-DRAW_MASK = MAX_VCPUS * DRAWS_PER_VCPU - 1
+CYCLE_OF_VCPU_MASK = MAX_VCPUS * SLOTS - 1
 LOCK_SHIFT = 17
 LOCK_MASK = MAX_LOCKS - 1
 HALT_BIT = 1 << 29  # HLT after this cycle
-CYCLE_MASK = (LOCK_MASK << LOCK_SHIFT) | HALT_BIT  # what the choices of the cycle decide
-MODE_SHIFT = 30
-# Modes: an ordinary end of USER or HOLDING; end of KERNEL; spinning; something else that only scalar code ends.
-PLAIN, IN_KERNEL, SPINNING, TRAPPED = 0, 1, -2, -1
+CHOICE_MASK = (LOCK_MASK << LOCK_SHIFT) | HALT_BIT  # what the choices of the cycle decide
 
 # Guest phases.
+NOBODY = -1
 USER, KERNEL, HOLDING, WAITING, HANDOVER = range(5)
-# What a TRAPPED row is about (PCPU.trap).
-TRAP_NONE, TRAP_HANDOVER, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(4)
+# Why the end of the phase is for scalar code (PCPU.trap).
+TRAP_NONE, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(3)
 
-# A VM with kernel phases, several locks or HLT has a second buffer for each vCPU: a kernel time for each cycle,
-# then for each cycle its bits of POSITION (CYCLE_MASK).
-NO_KERNEL = -1  # kernel time of a VM without that phase
-
-# Lane values: parameters of the lane, then what one pass leaves to the next.
-DEADLINE, THRESHOLD = range(2)
-NOW, ROW, POS, LOCK, WORD, DRAW, CHOSEN = range(2, 9)
-NEW_UNTIL, NEW_POS, NEW_WORD, TARGET_ROW, TARGET_LOCK, CODE = range(9, 15)
+# Lane values: a parameter of the lane, then what one pass leaves to the next.
+(
+    DEADLINE,
+    NOW,
+    ROW,
+    POS,
+    HOLD,
+    REST,
+    CHOSEN,
+    LOCK,
+    FREE,
+    NEW_NEXT,
+    NEW_POS,
+    NEW_FREE,
+    TARGET_ROW,
+    TARGET_LOCK,
+    CODE,
+) = range(15)
 LANE_FIELDS = 15
 """
-DEADLINE   last instant up to which the guests of the lane may go on by themselves; -1 if the lane is at rest
-THRESHOLD  constant spin threshold in ns, -1 for none
-NOW ROW POS   time, row and POSITION of the lane's next guest event
-LOCK WORD  the lock concerned and its word
-DRAW CHOSEN   the drawn duration that the event needs, and what the second buffer says
-NEW_*      what the event's row and lock word become
-TARGET_*   the row and lock to change; those of nobody where the passes change nothing
-CODE       what scalar code has to do about the lane after the passes: bits of NEEDS_*
+DEADLINE      last instant up to which the course holds; -1 if the lane is at rest
+NOW ROW POS   time, row and COURSE of the lane's next attempt
+HOLD REST     the hold time that follows it, and the time from the release to the next attempt
+CHOSEN        what else the draws say of the cycle after it
+LOCK FREE     the lock concerned, and from when on it is free
+NEW_*         what the row and the lock become
+TARGET_*      the row and lock to change; those of nobody where the passes change nothing
+CODE          what scalar code has to do about the lane after the passes: bits of NEEDS_*
 """
 
-NEEDS_QUEUE = 1  # the event's vCPU starts to spin: note its attempt and its place in the queue
-NEEDS_GRANT = 2  # the event released a lock that others wait for
-NEEDS_STEP = 4  # the event is not the guest's: one step of the scalar code
-NEEDS_DRAWS = 8  # the vCPU entered the last cycle of its buffer
-NEEDS_EVENT = 16  # the guest's event is not for the passes
+NEEDS_NOTE = 1  # the attempt has to wait
+NEEDS_DRAWS = 2  # the vCPU has left a half of its draws behind
+NEEDS_STEP = 4  # the course is at its end
 
 # Lock words.
 TICKETS = 64  # tickets are modulo this; bits 0-5: ticket to be served next
-WORD_QUEUED = 1 << 6  # the passes may let vCPUs queue, and release to those that do
+WORD_FORESEEABLE = 1 << 6  # while nobody intervenes, the order of attempts says who gets it next
 WORD_UNFAIR = 1 << 7  # waiters that stop running do not count as waiting (test_and_set)
 COUNT_UNIT = 1 << 10  # bits 10-19: the holder and those that wait
 COUNTS = 1024
@@ -97,6 +118,9 @@ READY, HALTED, SERVING, COSTOPPED = 4, 5, 6, 7  # states of a vCPU beside SWITCH
 
 # Guards' extension of a slice (PCPU.extended).
 NOT_EXTENDED, EXTENDED, WAS_EXTENDED = range(3)
+
+# Kinds of events (HOST.next_kind).
+NEXT_EDGE, NEXT_GUEST, NEXT_SLOT_END, NEXT_THRESHOLD, NEXT_TIMER, NEXT_WAKE = range(6)
 
 # What follows an exit (PCPU.action).
 (
@@ -121,7 +145,7 @@ IN_RING, OUTSIDE, INSISTING = range(3)
 LETS_RUN, LETS_YIELD, PREEMPTS, INTERRUPTS = range(4)
 
 FOREVER = 2**62
-REBASE_NS = 2**29
+REBASE_NS = 2**28
 LONGEST_NS = 2**30
 
 N_PURPOSES = 19
@@ -188,31 +212,37 @@ HOST = np.dtype(
     [
         (name, _i8)
         for name in (
-            "rows lanes locks draws choices pcpus vcpus vms lock_records queues waiters scratch words slots config "
-            "config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication base_ns edge measuring "
-            "histogram n_idle n_ready settled_until fragmentation_ns idle_ns next_wake n_switches "
-            "now slot slot_end n_slot n_slot_draw tick_at costarting error"
+            "rows lanes free present locks draws choices streams pcpus vcpus vms lock_records queues waiters scratch "
+            "words newcomers half config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication "
+            "base_ns done_until resumed next_at next_kind next_pcpu edge measuring histogram n_idle n_ready settled_until "
+            "fragmentation_ns idle_ns next_wake n_switches now slot slot_end n_slot n_slot_draw tick_at costarting "
+            "error"
         ).split()
     ]
 )
-"""What one lane simulates. The first names are addresses of the lane's part of rows, lanes, locks, draws, choices,
-and of its records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and
-two a pCPU; ``edge`` is the next edge of the measured window; ``settled_until`` is how far idle time, fragmentation
-and priority inversion are integrated; ``now`` is the instant of the event that scalar code handles; ``slot_end`` the
-next event of the scheduler that is not a single pCPU's; ``tick_at``, ``costarting``: see `relaxed_coscheduling`."""
+"""What one lane simulates. The first names are addresses of the lane's part of the course (rows, lanes, free), of the
+present (``present`` of the pCPUs, ``locks`` the lock words), of draws and choices, and of its records; ``waiters`` has
+TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU; ``words`` and
+``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in memory).
+
+done_until: all events of guests up to it are done; resumed: what it was when the course began, relative to base_ns;
+next_*: the next event, as `control.py` has found it; edge: the next edge of the measured window; settled_until: how far
+idle time, fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles;
+slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
+"""
 
 PCPU = np.dtype(
     [
         (name, _i8)
         for name in (
-            "mode vcpu last timer slice_began slice_end extension_end extended watching watched_lock service_end "
+            "mode vcpu last timer slice_began slice_end extension_end extended watching service_end "
             "trap action halt_pending guard_pending floor tickled"
         ).split()
     ]
 )
 """timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the
 slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; watching: 1 if the extension ends when the guest's mode says that it is
-safe; watched_lock: the lock whose grant is kept from the passes for that, -1 if none; action: what follows the exit;
+safe; trap: why the end of the guest's phase is for scalar code; action: what follows the exit;
 *_pending: what follows a release's kick. While a guest serves an interrupt, its pCPU is EXITING;
 slice_began: from when the slice's length counts, FOREVER if its end stands whatever its length; floor: see `fair`;
 tickled: see `credit`."""
@@ -224,8 +254,7 @@ VCPU = np.dtype(
         (name, _i8)
         for name in (
             "vm index home next previous state since phase residual slot lock ticket attempt handover spin_since "
-            "first_cycle user_ns kernel_ns hold_ns zero_phases buffer_user_ns buffer_kernel_ns buffer_hold_ns "
-            "buffer_zero_phases stream_key stream_counter lhp_cycle off_since "
+            "lhp_cycle off_since "
             "rest_ns debt_ns inherited_ns wake_at blocked matrix_row preempted spin_loop window last_boosted marked "
             "queue yielded charged_at queued_at vruntime rate latency_ns granularity_ns credit_ns rank has_run "
             "running_since skew_ns stopping lagging vm_stopped_at "
@@ -235,9 +264,8 @@ VCPU = np.dtype(
     ]
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
-the guest's state while off CPU; user_ns .. zero_phases: sums over the cycles before the buffer; buffer_*: sums over the
-buffer but for its last cycle; spin_since: up to where spinning is booked; preempted: 1 if that is why it does not run;
-spin_loop: see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with
+the guest's state while off CPU; spin_since: up to where spinning is booked; preempted: 1 if that is why it does not
+run; spin_loop: see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with
 its first vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
 
 Of schedulers: queue: the run queue of one that may run anywhere; yielded: whether it is being queued of its own will;
@@ -251,6 +279,18 @@ beyond_ns: what of the lock's threshold comes after patience_at; timeout_ns: of 
 OUTSIDE or INSISTING; number: place in the line of a lock without ring (`line.py`), 0 if in none; asleep: blocked, and
 has not run since; pending: has spun as the head of the line, and not blocked since."""
 
+STREAM = np.dtype(
+    [
+        (name, _i8)
+        for name in (
+            "key counter halves user_ns kernel_ns hold_ns zeros "
+            "even_user_ns even_kernel_ns even_hold_ns even_zeros odd_user_ns odd_kernel_ns odd_hold_ns odd_zeros unused"
+        ).split()
+    ]
+)
+"""Draws of a vCPU: name of its stream, and how many halves have been drawn; then sums of the drawn times, and how many
+are 0: over all that is not in memory any more, and over each of the two halves in memory."""
+
 VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""
 
@@ -258,20 +298,21 @@ LOCK_RECORD = np.dtype(
     [
         (name, _i8)
         for name in (
-            "vm off_owner off_holding n_grant n_kick n_blocked n_watching withheld contended wait_ns wait_max_ns "
+            "vm off_owner off_holding n_grant n_kick n_blocked waiter contended wait_ns wait_max_ns "
             "n_waiting last_number serving out_of_order"
         ).split()
     ]
 )
-"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; n_watching: the
-pCPUs that watch it (see `PCPU`); withheld: the bit of its word that the passes do not see meanwhile; contended,
-wait_ns, wait_max_ns: the lock's part of its VM's counters; n_waiting .. out_of_order: of locks with a line (`line.py`):
-waiters of a lock that may be free though it has some, the last number given, and of `preemptable_ticket` the number
-being served and whether the lock went out of order."""
+"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; waiter: of an
+unfair lock on the course, the pCPU of its last waiter; contended, wait_ns, wait_max_ns: the lock's part of its VM's
+counters; n_waiting .. out_of_order: of locks with a line (`line.py`): waiters of a lock that may be free though it has
+some, the last number given, and of `preemptable_ticket` the number being served and whether the lock went out of
+order."""
 
 host_at = RecordView(HOST)
 pcpu_at = RecordView(PCPU)
 vcpu_at = RecordView(VCPU)
+stream_at = RecordView(STREAM)
 vm_at = RecordView(VM)
 lock_at = RecordView(LOCK_RECORD)
 queue_at = RecordView(QUEUE)

@@ -11,7 +11,16 @@ from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import end_wait, grant_running, random_rival, start_hold, start_waiting
 from fastlhp.engine.rows import count_of, get_word, put_word
-from fastlhp.engine.state import COUNT_UNIT, KICK, WAITING, WORD_UNFAIR, lock_at, vcpu_at, vm_config_at
+from fastlhp.engine.state import (
+    COUNT_UNIT,
+    KICK,
+    WAITING,
+    WORD_FORESEEABLE,
+    WORD_UNFAIR,
+    lock_at,
+    vcpu_at,
+    vm_config_at,
+)
 from fastlhp.model.policy import LockParameters
 
 __all__ = ["TestAndSet"]
@@ -32,7 +41,7 @@ class TestAndSet(LockParameters):
     KIND: ClassVar[str] = "test_and_set"
 
 
-LOCK_WORD = WORD_UNFAIR
+LOCK_WORD = WORD_FORESEEABLE | WORD_UNFAIR
 HANDOVER_GROWS = True
 
 

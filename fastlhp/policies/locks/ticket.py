@@ -21,7 +21,7 @@ from fastlhp.engine.machine import (
     start_waiting,
 )
 from fastlhp.engine.rows import count_of, enqueue, get_word, put_word, return_to_queue
-from fastlhp.engine.state import COUNT_UNIT, WORD_QUEUED, pcpu_at
+from fastlhp.engine.state import COUNT_UNIT, WORD_FORESEEABLE, pcpu_at
 from fastlhp.model.policy import LockParameters
 
 __all__ = ["Ticket"]
@@ -41,7 +41,7 @@ class Ticket(LockParameters):
     KIND: ClassVar[str] = "ticket"
 
 
-LOCK_WORD = WORD_QUEUED
+LOCK_WORD = WORD_FORESEEABLE
 HANDOVER_GROWS = True
 
 
