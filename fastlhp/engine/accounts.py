@@ -11,7 +11,6 @@ from fastlhp.engine.state import (
     config_at,
     int64_array,
     item_at,
-    lock_at,
     vcpu_at,
     vm_at,
     vm_config_at,
@@ -47,33 +46,11 @@ def open_window(host, t):
     book_all(host, t)
     for m in range(host.n_vm):
         clear_vm(host, m)
-    for g in range(host.n_lock):
-        clear_lock(host, g)
     host.idle_ns = 0
     host.fragmentation_ns = 0
     add_consumed(host, -1, t)
     host.measuring = 1
     host.edge = config_at(host.config, 0).window_end
-
-
-@device
-def clear_lock(host, g):
-    """Set the counters of lock g to zero."""
-    lock = lock_at(host.lock_records, g)
-    lock.contended = 0
-    lock.wait_ns = 0
-    lock.wait_max_ns = 0
-
-
-@device
-def add_waits(host):
-    """Add the counters of the locks to those of their VMs."""
-    for g in range(host.n_lock):
-        lock = lock_at(host.lock_records, g)
-        vm = vm_at(host.vms, lock.vm)
-        vm.contended_acquisitions += lock.contended
-        vm.wait_ns += lock.wait_ns
-        vm.wait_max_ns = max(vm.wait_max_ns, lock.wait_max_ns)
 
 
 @device
@@ -91,7 +68,6 @@ def close_window(host, t):
     item = item_at(host.item, 0)
     book_all(host, t)
     add_consumed(host, 1, t)
-    add_waits(host)
     length = t - config.window_start
     pcpu_ns = host.idle_ns
     out = int64_array(item.vm_out, host.n_vm * N_VM_COUNTERS)

@@ -13,7 +13,7 @@ from fastlhp.engine.control import deadline_of, look, step
 from fastlhp.engine.course import interrupt, lane_value, note_wait, resume
 from fastlhp.engine.draws import draw_words, is_due, store_half, words_to_variates
 from fastlhp.engine.encode import Encoded
-from fastlhp.engine.jit import device, kernel
+from fastlhp.engine.jit import device, kernel, lowest_bit, where_set
 from fastlhp.engine.memory import allocate
 from fastlhp.engine.replication import start_replication
 from fastlhp.engine.rows import put_course
@@ -38,6 +38,11 @@ from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
 
 _ITEM_SIZE = state.ITEM.itemsize
+
+_NEEDS_NOTE, _NEEDS_DRAWS, _NEEDS_STEP = (
+    np.uint64(value * STRIDE) for value in (state.NEEDS_NOTE, state.NEEDS_DRAWS, state.NEEDS_STEP)
+)
+_NONE, _LOWEST = np.uint64(0), np.uint64(1)
 
 ITEMS = 4096
 """Places in the ring of items of a block."""
@@ -94,46 +99,51 @@ def _begin(host, queue, items):
 
 
 @device
-def _draw(hosts, lanes, todo, n, scratch):
-    """Draw what is due for the vCPUs of the attempts of the first n lanes of ``todo``.
+def _draw(hosts, lanes, left, due, scratch):
+    """Draw what is due for the vCPUs of the attempts of the lanes whose bits are set in ``left``.
 
     One kind of work for all of them after the other: loops over many draws keep the processor busier than one vCPU's
     few, each of which waits for a long chain of multiplications.
     """
-    n_due = 0
-    for j in range(n):
-        lane = np.int64(todo[j])
+    n = 0
+    while left != _NONE:
+        lane = np.int64(lowest_bit(left))
+        left &= left - _LOWEST
         position = np.int64(lanes[NEW_POS * STRIDE + lane])
         v = (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
         if is_due(host_at(hosts, lane), v, position & SLOT_MASK):
-            draw_words(host_at(hosts, lane), v, scratch + 8 * HALF * n_due)
-            todo[n_due] = lane
-            todo[LANES + n_due] = v
-            n_due += 1
-    words_to_variates(scratch, 2 * HALF * n_due)
-    for j in range(n_due):
-        store_half(host_at(hosts, np.int64(todo[j])), np.int64(todo[LANES + j]), scratch + 8 * HALF * j)
+            draw_words(host_at(hosts, lane), v, scratch + 8 * HALF * n)
+            due[2 * n] = np.int32(lane)
+            due[2 * n + 1] = np.int32(v)
+            n += 1
+    words_to_variates(scratch, 2 * HALF * n)
+    for j in range(n):
+        store_half(host_at(hosts, np.int64(due[2 * j])), np.int64(due[2 * j + 1]), scratch + 8 * HALF * j)
 
 
 @device
-def _serve(hosts, lanes, todo, queue, items):
+def _serve(hosts, lanes, due, queue, items):
     """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
-    n_notes, n_draws, n_steps = passes.list_lanes(lanes, todo)
-    for j in range(np.int64(n_notes)):
-        note_wait(host_at(hosts, np.int64(todo[j])))
-    for j in range(2 * LANES, 2 * LANES + np.int64(n_steps)):
-        host = host_at(hosts, np.int64(todo[j]))
+    left = where_set(lanes, _NEEDS_NOTE)
+    while left != _NONE:
+        note_wait(host_at(hosts, np.int64(lowest_bit(left))))
+        left &= left - _LOWEST
+    left = where_set(lanes, _NEEDS_STEP)
+    while left != _NONE:
+        host = host_at(hosts, np.int64(lowest_bit(left)))
+        left &= left - _LOWEST
         interrupt(host)
         _act(host, queue, items)
-    if n_draws > 0:
-        _draw(hosts, lanes, todo[LANES:], np.int64(n_draws), host_at(hosts, 0).words)
+    left = where_set(lanes, _NEEDS_DRAWS)
+    if left != _NONE:
+        _draw(hosts, lanes, left, due, host_at(hosts, 0).words)
 
 
 @kernel
-def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limits, n_steps):
+def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
-    Mutates everything but ``limits``: tiles of rows, tiles of locks, draws a lane, lanes in use, whether there
+    Mutates everything but ``limits``: tiles of rows, tiles of locks, cycles with draws a lane, lanes in use, whether there
     are choices, whether scalar code does everything, and a 0 that LLVM cannot know (see `passes`).
     """
     n_tiles, n_lock_tiles = np.uint64(limits[0]), np.uint64(limits[1])
@@ -157,16 +167,16 @@ def advance(hosts, rows, locks, lanes, draws, choices, todo, queue, items, limit
                     _step(host_at(hosts, lane), queue, items)
             continue
         passes.next_attempt(rows, lanes, n_tiles, zero)
-        passes.draws_of(lanes, draws, stride)
+        passes.draws_of(lanes, draws, drawn, stride)
         passes.free_of(locks, lanes, n_lock_tiles)
         if has_choices:
-            passes.choices_of(lanes, choices, stride)
-            passes.acquire_all(lanes, nobody, no_lock, zero)
+            passes.draws_of(lanes, choices, chosen, stride)
+            passes.acquire_all(lanes, drawn, chosen, nobody, no_lock, zero)
         else:
-            passes.acquire(lanes, nobody, no_lock, zero)
+            passes.acquire(lanes, drawn, nobody, no_lock, zero)
         passes.store_rows(rows, lanes, n_tiles, zero)
         passes.store_locks(locks, lanes, n_lock_tiles, zero)
-        _serve(hosts, lanes, todo, queue, items)
+        _serve(hosts, lanes, due, queue, items)
 
 
 class Block:
@@ -210,7 +220,9 @@ class Block:
                 "rows": (((n_tile + 1) * TILE_SIZE,), i4),
                 "free": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
                 "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
-                "todo": ((5 * LANES,), i4),
+                "drawn": ((LANES,), i8),
+                "chosen": ((LANES,), i8),
+                "due": ((2 * LANES,), i4),
                 "words": ((LANES * 2 * HALF,), i4),
                 "newcomers": ((n_pcpu,), i8),
                 "present": ((LANES, n_pcpu * state.PRESENT_FIELDS), i4),
@@ -232,7 +244,7 @@ class Block:
         self.rows, self.free, self.lanes = memory["rows"], memory["free"], memory["lanes"]
         self._queue = np.zeros(4, i8)
         zero = 0
-        self._limits = np.array([n_tile, n_lock_tile, n_draw, lanes, choices, scalar_only, zero], i8)
+        self._limits = np.array([n_tile, n_lock_tile, n_draw // 2, lanes, choices, scalar_only, zero], i8)
         for lane in range(LANES):
             host = memory["hosts"][lane]
             for name in ("rows", "lanes", "free"):
@@ -305,9 +317,11 @@ class Block:
             self.rows,
             self.free,
             self.lanes,
-            self._memory["draws"].reshape(-1),
-            self._memory["choices"].reshape(-1),
-            self._memory["todo"],
+            self._memory["draws"].reshape(-1).view(np.int64),
+            self._memory["choices"].reshape(-1).view(np.int64),
+            self._memory["drawn"],
+            self._memory["chosen"],
+            self._memory["due"],
             self._queue,
             self._items.ctypes.data,
             self._limits,

@@ -11,8 +11,16 @@ import numpy as np
 
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import attempt_of, book_wait, draw_threshold, is_constant, start_hold
+from fastlhp.engine.machine import (
+    attempt_of,
+    book_waits,
+    count_wait,
+    draw_threshold,
+    is_constant,
+    start_hold,
+)
 from fastlhp.engine.rows import (
+    clear_waits,
     count_of,
     dequeue,
     enqueue,
@@ -32,6 +40,7 @@ from fastlhp.engine.rows import (
     put_word_only,
     spins_on,
     user_drawn,
+    waits_of,
 )
 from fastlhp.engine.state import (
     ATTEMPT,
@@ -48,6 +57,7 @@ from fastlhp.engine.state import (
     HOLDING,
     KERNEL,
     LOCK,
+    LONGEST_WAIT_NS,
     NEVER,
     NEXT,
     NOBODY,
@@ -63,6 +73,8 @@ from fastlhp.engine.state import (
     USER,
     VCPU_SHIFT,
     WAITING,
+    WAITS,
+    WAITS_NS,
     WORD_FORESEEABLE,
     WORD_SCALAR,
     WORD_UNFAIR,
@@ -101,22 +113,27 @@ def note_wait(host):
     """The lane's attempt, which the passes have carried out, has to wait."""
     p = np.int64(lane_value(host, ROW).value)
     now = np.int64(lane_value(host, NOW).value)
-    begin = np.int64(lane_value(host, FREE).value)
-    position = np.int64(lane_value(host, POS).value)
-    g = np.int64(lane_value(host, LOCK).value)
-    if get(host, GUEST_PHASE, p) == WAITING:
-        conclude_wait(host, p)
+    conclude_wait(host, p)
     put(host, GUEST_PHASE, p, WAITING)
-    put(host, POSITION, p, position)
+    put(host, POSITION, p, lane_value(host, POS).value)
     put(host, ATTEMPT, p, now)
-    put(host, BEGIN, p, begin)
-    if not is_foreseeable(host, g):
+    put(host, BEGIN, p, lane_value(host, FREE).value)
+    put(host, UNTIL, p, NEVER)
+    if host.is_simple == 0:
+        note_special_wait(host, p, np.int64(lane_value(host, LOCK).value), now)
+
+
+@device
+def note_special_wait(host, p, g, now):
+    """The attempt at lock g that p has made has to wait, and that may end the course."""
+    word = get_word(host, g)
+    if word & (WORD_FORESEEABLE | WORD_SCALAR) != WORD_FORESEEABLE:
         limit_deadline(host, now - 1)
         return
-    put_until(
-        host, p, draw_threshold(host, (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT, host.base_ns + now)
-    )
-    if get_word(host, g) & WORD_UNFAIR != 0:
+    if config_at(host.config, 0).threshold != 0:
+        v = (get(host, POSITION, p) & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
+        put_until(host, p, draw_threshold(host, v, host.base_ns + now))
+    if word & WORD_UNFAIR != 0:
         q = lock_at(host.lock_records, g).waiter
         lock_at(host.lock_records, g).waiter = p
         if q >= 0 and q != p and spins_on(host, q, g) and get(host, BEGIN, q) >= now:
@@ -125,6 +142,12 @@ def note_wait(host):
             put(host, BEGIN, p, NEVER)
             put_course(host, NEXT, p, NEVER)
             put_free(host, g, NEVER)
+    limit_to_threshold(host, p)
+
+
+@device
+def limit_to_threshold(host, p):
+    """The course holds no longer than up to the end of the waiter's threshold on p, should that come first."""
     if get(host, BEGIN, p) > get(host, UNTIL, p):
         limit_deadline(host, get(host, UNTIL, p))
 
@@ -132,17 +155,23 @@ def note_wait(host):
 @device
 def is_foreseeable(host, g):
     """Whether the order of attempts says who gets lock g next."""
-    word = get_word(host, g)
-    return word & WORD_FORESEEABLE != 0 and word & WORD_SCALAR == 0
+    return get_word(host, g) & (WORD_FORESEEABLE | WORD_SCALAR) == WORD_FORESEEABLE
 
 
 @device
 def conclude_wait(host, p):
-    """The vCPU on p, which waited when it was last looked at, has got its lock when the course said so."""
-    g = lock_on(host, p)
-    if not is_new_waiter(host, p):
-        dequeue_waiter(host, g)
-    book_wait(host, g, host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
+    """If the vCPU on p waited when it was last looked at, it has got its lock when the course said so.
+
+    Without a branch for whether it did: that would be mispredicted every few times.
+    """
+    n = np.int64(get(host, GUEST_PHASE, p) == WAITING)
+    wait = n * (host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
+    waits_of(host, p, WAITS).value += n
+    waits_of(host, p, WAITS_NS).value += wait
+    waits_of(host, p, LONGEST_WAIT_NS).value = max(waits_of(host, p, LONGEST_WAIT_NS).value, wait)
+    count_wait(host, wait, n)
+    if n != 0 and not is_new_waiter(host, p):
+        dequeue_waiter(host, lock_on(host, p))
 
 
 @device
@@ -171,17 +200,24 @@ def interrupt(host):
     n_new = np.int64(0)
     for p in range(host.n_pcpu):
         phase = get(host, GUEST_PHASE, p)
+        moves = phase != NOBODY
         if phase == WAITING:
-            if get(host, BEGIN, p) > at:
+            if get(host, BEGIN, p) <= at:
+                conclude_wait(host, p)
+            else:
+                moves = False
                 if get(host, ATTEMPT, p) > at:
                     withdraw_wait(host, p, at)
                 elif is_new_waiter(host, p):
                     insert_by_attempt(host, newcomers, n_new, p)
                     n_new += 1
-                continue
-            conclude_wait(host, p)
+        if waits_of(host, p, WAITS).value != 0:
+            m = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm
+            total, longest = waits_of(host, p, WAITS_NS).value, waits_of(host, p, LONGEST_WAIT_NS).value
+            book_waits(host, m, waits_of(host, p, WAITS).value, total, longest)
+            clear_waits(host, p)
         next_attempt = get_course(host, NEXT, p)
-        if phase != NOBODY and next_attempt != NEVER:
+        if moves and next_attempt != NEVER:
             place_guest(host, p, next_attempt, get_course(host, COURSE, p), at)
     for i in range(n_new):
         count_waiter(host, newcomers[i])
@@ -276,8 +312,8 @@ def resume(host, deadline):
         if get(host, GUEST_PHASE, p) == HOLDING:
             foresee_release(host, p)
     for p in range(host.n_pcpu):
-        if get(host, GUEST_PHASE, p) == WAITING and get(host, BEGIN, p) > get(host, UNTIL, p):
-            limit_deadline(host, get(host, UNTIL, p))
+        if get(host, GUEST_PHASE, p) == WAITING:
+            limit_to_threshold(host, p)
 
 
 @device

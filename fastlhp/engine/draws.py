@@ -21,6 +21,7 @@ from fastlhp.engine.state import (
     LOCK_SHIFT,
     SLOT_MASK,
     SLOTS,
+    VM_CONFIG,
     distribution_at,
     float32_array,
     float32_at,
@@ -42,6 +43,8 @@ _W1 = np.uint64(0xBB67AE85)
 _ONE = np.uint32(1)
 _HALF_CYCLES = np.uint64(HALF)
 _TWO, _ONE64 = np.uint64(2), np.uint64(1)
+
+_VM_CONFIG_SIZE = VM_CONFIG.itemsize
 
 _F = np.float32
 _HALF = _F(0.5)
@@ -232,7 +235,7 @@ def _to_durations(distribution, address, n):
 def store_half(host, v, address):
     """Let the vCPU's next half be that of the variates at an address, in place of the one before its newest."""
     stream = stream_at(host.streams, v)
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
+    vm_config = vm_config_at(stream.vm_config, 0)
     n = np.uint64(host.half)
     _to_durations(vm_config.user, address, n)
     _to_durations(vm_config.hold, address + 4 * HALF, n)
@@ -328,8 +331,9 @@ def fill_choices(host, v, cycle, n):
 def start_draws(host, v):
     """Prepare a vCPU's stream, and what it needs of it for its first half and before its first attempt."""
     vcpu = vcpu_at(host.vcpus, v)
-    vm_config = vm_config_at(host.config_vms, vcpu.vm)
     stream = stream_at(host.streams, v)
+    stream.vm_config = host.config_vms + _VM_CONFIG_SIZE * vcpu.vm
+    vm_config = vm_config_at(stream.vm_config, 0)
     k, c = philox4x32(vcpu.vm, vcpu.index, host.replication, CYCLE, host.seed_low, host.seed_high)
     stream.key, stream.counter, stream.halves = np.int64(k), np.int64(c), 0
     stream.even_user_ns, stream.even_kernel_ns, stream.even_hold_ns, stream.even_zeros = 0, 0, 0, 0

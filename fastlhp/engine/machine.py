@@ -232,14 +232,25 @@ def histogram_bin(x):
 
 
 @device
-def book_wait(host, g, wait):
-    """Book a contended acquisition of lock g that waited for ``wait`` ns."""
-    lock = lock_at(host.lock_records, g)
-    lock.contended += 1
-    lock.wait_ns += wait
-    lock.wait_max_ns = max(lock.wait_max_ns, wait)
-    if host.measuring != 0:
-        int64_at(host.histogram, histogram_bin(wait)).value += 1
+def book_wait(host, m, wait):
+    """Book to VM m a contended acquisition that waited for ``wait`` ns."""
+    book_waits(host, m, 1, wait, wait)
+    count_wait(host, wait, 1)
+
+
+@device
+def book_waits(host, m, n, total, longest):
+    """Book to VM m n contended acquisitions: how long they waited together, and the longest wait."""
+    vm = vm_at(host.vms, m)
+    vm.contended_acquisitions += n
+    vm.wait_ns += total
+    vm.wait_max_ns = max(vm.wait_max_ns, longest)
+
+
+@device
+def count_wait(host, wait, n):
+    """Count n waits of ``wait`` ns in the histogram, within the window."""
+    int64_at(host.histogram, histogram_bin(wait)).value += n & host.measuring
 
 
 @device
@@ -351,7 +362,7 @@ def start_handover(host, p, length, t):
 @device
 def end_wait(host, p, t):
     """The wait of the vCPU on p is over: book it and start HOLDING."""
-    book_wait(host, lock_on(host, p), t - attempt_of(host, p))
+    book_wait(host, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm, t - attempt_of(host, p))
     start_hold(host, p, t)
 
 

@@ -7,9 +7,8 @@ the lock. (For the waiting times of a queue this is Lindley's recursion.) One st
 earliest; nothing has to be done about queues, grants and releases.
 
 Each pass is a loop over the lanes of a block, without branches on lane data, and does one thing: `next_attempt`;
-`draws_of`, `choices_of` and `free_of`, which fetch what the attempt needs; `acquire` or `acquire_all`; and `store_rows`
-and `store_locks`, which carry the outcome over. What is left to scalar code is said by bits in CODE, and `list_lanes`
-collects the lanes that have one.
+`draws_of` and `free_of`, which fetch what the attempt needs; `acquire` or `acquire_all`; and `store_rows` and
+`store_locks`, which carry the outcome over. What is left to scalar code is said by NEEDS_*.
 
 Five rules keep the loops vectorised and fast. Choices are `select`, never ``if``. Every result is cut back to int32
 at once (``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's
@@ -29,7 +28,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine import state
-from fastlhp.engine.jit import device, lowest_bit, select, where_set
+from fastlhp.engine.jit import device, select
 from fastlhp.engine.state import (
     CHOICE_MASK,
     CYCLE_OF_VCPU_MASK,
@@ -38,9 +37,6 @@ from fastlhp.engine.state import (
     HALT_BIT,
     LOCK_MASK,
     LOCK_SHIFT,
-    NEEDS_DRAWS,
-    NEEDS_NOTE,
-    NEEDS_STEP,
     NEVER,
     SLOT_MASK,
 )
@@ -62,16 +58,17 @@ def _lane(value: int) -> np.uint64:
 
 
 DEADLINE, NOW, ROW, POS = _lane(state.DEADLINE), _lane(state.NOW), _lane(state.ROW), _lane(state.POS)
-HOLD, REST, CHOSEN = _lane(state.HOLD), _lane(state.REST), _lane(state.CHOSEN)
-LOCK, FREE, CODE = _lane(state.LOCK), _lane(state.FREE), _lane(state.CODE)
+LOCK, FREE = _lane(state.LOCK), _lane(state.FREE)
 NEW_NEXT, NEW_POS, NEW_FREE = _lane(state.NEW_NEXT), _lane(state.NEW_POS), _lane(state.NEW_FREE)
 TARGET_ROW, TARGET_LOCK = _lane(state.TARGET_ROW), _lane(state.TARGET_LOCK)
+NEEDS_NOTE, NEEDS_DRAWS = _lane(state.NEEDS_NOTE), _lane(state.NEEDS_DRAWS)
+NEEDS_STEP = _lane(state.NEEDS_STEP)
 
 _ZERO, _ONE, _TWO, _THREE, _FOUR = _I(0), _I(1), _I(2), _I(3), _I(4)
 _NEVER, _FAR = _I(NEVER), _I(FAR)
 _LOCK_SHIFT = _I(LOCK_SHIFT)
 _SLOT_MASK = _I(SLOT_MASK)
-_TWO64, _ONE64 = _U(2), _U(1)
+_SHIFT = np.int64(32)
 _BY_TILES = _U(2)
 """Up to so many tiles of rows are stored tile by tile; more by index. Measured."""
 
@@ -111,21 +108,24 @@ def next_attempt(rows, lanes, n_tiles, zero):
 
 
 @device
-def draws_of(lanes, draws, stride):
-    """The hold time that follows the attempt, and the user time after it; reads POS; writes HOLD, REST."""
+def draws_of(lanes, draws, drawn, stride):
+    """What is drawn for the vCPU's cycle, two int32 as one int64; reads POS.
+
+    Of the draws: the hold time that follows the attempt (low), and the user time after it (high). Of the choices: the
+    kernel time after that, and lock and HLT of the next cycle.
+    """
     for l in range(LANES):
-        at = l * stride + _TWO64 * _U(_U32(lanes[POS + l] & _I(CYCLE_OF_VCPU_MASK)))
-        lanes[HOLD + l] = draws[at]
-        lanes[REST + l] = draws[at + _ONE64]
+        drawn[l] = draws[l * stride + _U(_U32(lanes[POS + l] & _I(CYCLE_OF_VCPU_MASK)))]
 
 
 @device
-def choices_of(lanes, choices, stride):
-    """What else is drawn for the vCPU's next cycle; reads POS, REST; writes REST, to which kernel time is added, CHOSEN."""
-    for l in range(LANES):
-        at = l * stride + _TWO64 * _U(_U32(lanes[POS + l] & _I(CYCLE_OF_VCPU_MASK)))
-        lanes[REST + l] = _I(lanes[REST + l] + choices[at])
-        lanes[CHOSEN + l] = choices[at + _ONE64]
+def _low(pair):
+    return _I(pair)
+
+
+@device
+def _high(pair):
+    return _I(pair >> _SHIFT)
 
 
 @device
@@ -158,14 +158,13 @@ def _next_slot(pos):
 
 
 @device
-def _acquire(lanes, l, new_pos, halts, nobody, no_lock, zero):
+def _acquire(lanes, l, hold, rest, new_pos, halts, nobody, no_lock, zero):
     """What the lane's attempt comes to; ``halts``: whether the vCPU executes HLT at its release.
 
     The course ends before the attempt, where more than the order of attempts would matter: if the lock is released in
     the very tick, if the vCPU would attempt again in the tick of its release, or if a time would not fit.
     """
-    now, hold, rest, free = lanes[NOW + l], lanes[HOLD + l], lanes[REST + l], lanes[FREE + l]
-    before = lanes[DEADLINE + l]
+    now, free, before = lanes[NOW + l], lanes[FREE + l], lanes[DEADLINE + l]
     begin = select(free > now, free, now)
     blocked = begin == _NEVER
     end = _I(begin + hold)
@@ -175,36 +174,39 @@ def _acquire(lanes, l, new_pos, halts, nobody, no_lock, zero):
     deadline = select(halts & (begin != _NEVER) & (end <= deadline), _I(end - _ONE), deadline)
     deadline = select(before < deadline, before, deadline)
     is_over = now > deadline
-    code = select(free > now, _I(NEEDS_NOTE), _ZERO)
-    code = _I(code | select(_I(new_pos & _I(HALF - 1)) == _TWO, _I(NEEDS_DRAWS), _ZERO))
-    code = select(is_over, _I(NEEDS_STEP), code)
     row, lock = lanes[ROW + l], lanes[LOCK + l]
-    lanes[CODE + l] = select(before < _ZERO, _ZERO, code)
     lanes[DEADLINE + l] = _I(deadline + zero)
     lanes[NEW_NEXT + l] = select(blocked, _NEVER, _I(end + rest))
     lanes[NEW_POS + l] = new_pos
     lanes[NEW_FREE + l] = select(blocked, _NEVER, end)
     lanes[TARGET_ROW + l] = select(is_over, nobody, row)
     lanes[TARGET_LOCK + l] = select(is_over, no_lock, lock)
+    goes_on = select(is_over, _ZERO, _ONE)
+    lanes[NEEDS_NOTE + l] = select(free > now, goes_on, _ZERO)
+    lanes[NEEDS_DRAWS + l] = select(_I(new_pos & _I(HALF - 1)) == _TWO, goes_on, _ZERO)
+    lanes[NEEDS_STEP + l] = select(before < _ZERO, _ZERO, _I(_ONE - goes_on))
 
 
 @device
-def acquire(lanes, nobody, no_lock, zero):
+def acquire(lanes, drawn, nobody, no_lock, zero):
     """Attempts of VMs with one lock, no kernel phase and no HLT.
 
     Reads and writes lane values; ``nobody`` and ``no_lock`` are the targets of lanes in which nothing changes.
     """
     for l in range(LANES):
-        _acquire(lanes, l, _next_slot(lanes[POS + l]), False, nobody, no_lock, zero)
+        new_pos = _next_slot(lanes[POS + l])
+        _acquire(lanes, l, _low(drawn[l]), _high(drawn[l]), new_pos, False, nobody, no_lock, zero)
 
 
 @device
-def acquire_all(lanes, nobody, no_lock, zero):
-    """As `acquire`, with kernel phases, several locks and HLT; reads CHOSEN too."""
+def acquire_all(lanes, drawn, chosen, nobody, no_lock, zero):
+    """As `acquire`, with kernel phases, several locks and HLT."""
     for l in range(LANES):
         pos = lanes[POS + l]
-        new_pos = _I(_I(_next_slot(pos) & _I(~CHOICE_MASK)) | lanes[CHOSEN + l])
-        _acquire(lanes, l, new_pos, _I(pos & _I(HALT_BIT)) != _ZERO, nobody, no_lock, zero)
+        rest = _I(_high(drawn[l]) + _low(chosen[l]))
+        new_pos = _I(_I(_next_slot(pos) & _I(~CHOICE_MASK)) | _high(chosen[l]))
+        halts = _I(pos & _I(HALT_BIT)) != _ZERO
+        _acquire(lanes, l, _low(drawn[l]), rest, new_pos, halts, nobody, no_lock, zero)
 
 
 @device
@@ -246,27 +248,3 @@ def store_locks(locks, lanes, n_tiles, zero):
     else:
         for l in range(LANES):
             locks[_U(_U32(lanes[TARGET_LOCK + l])) * STRIDE + l] = lanes[NEW_FREE + l]
-
-
-@device
-def list_lanes(lanes, todo):
-    """Sort the lanes with a CODE into the lists of ``todo``: notes, draws, steps; returns how many are in each.
-
-    Each list has room for all lanes; a lane may be in two. One loop for all lists, without branches but its own: a
-    branch that is often mispredicted costs as much as a pass over ten lanes.
-    """
-    n_notes, n_draws, n_steps = _U(0), LANES, _U(2) * LANES
-    for first in range(_U(0), LANES, _U(64)):
-        left = where_set(lanes, CODE + first)
-        while left != _U(0):
-            l = first + lowest_bit(left)
-            left &= left - _U(1)
-            code = lanes[CODE + l]
-            lane = _I(l)
-            todo[n_notes] = lane
-            todo[n_draws] = lane
-            todo[n_steps] = lane
-            n_notes += _U(code & _I(NEEDS_NOTE) != _ZERO)
-            n_draws += _U(code & _I(NEEDS_DRAWS) != _ZERO)
-            n_steps += _U(code & _I(NEEDS_STEP) != _ZERO)
-    return n_notes, n_draws - LANES, n_steps - _U(2) * LANES

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.accounts import clear_lock, clear_vm
+from fastlhp.engine.accounts import clear_vm
 from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.rows import put, put_course, put_word, user_drawn
+from fastlhp.engine.rows import clear_waits, put, put_course, put_word, user_drawn
 from fastlhp.engine.state import (
+    ATTEMPT,
     BEGIN,
     FOREVER,
     GUEST_PHASE,
@@ -22,6 +23,8 @@ from fastlhp.engine.state import (
     UNTIL,
     USER,
     VCPU,
+    WORD_FORESEEABLE,
+    WORD_UNFAIR,
     config_at,
     int64_array,
     item_at,
@@ -67,6 +70,7 @@ def start_replication(host, item_address):
     host.n_slot_draw = 0
     host.error = 0
     host.done_until = 0
+    host.is_simple = np.int64(config.threshold == 0)
     for p in range(host.n_row):
         put_course(host, NEXT, p, NEVER)
     for p in range(host.n_pcpu):
@@ -88,6 +92,8 @@ def start_replication(host, item_address):
         put(host, GUEST_PHASE, p, NOBODY)
         put(host, UNTIL, p, NEVER)
         put(host, BEGIN, p, NEVER)
+        put(host, ATTEMPT, p, 0)
+        clear_waits(host, p)
         queue = queue_at(host.queues, p)
         queue.head = -1
         queue.tail = -1
@@ -118,7 +124,8 @@ def _start_vm(host, m):
         lock.serving = 0
         lock.out_of_order = 0
         lock.waiter = -1
-        clear_lock(host, g)
+        if vm_config.lock_word & (WORD_FORESEEABLE | WORD_UNFAIR) != WORD_FORESEEABLE:
+            host.is_simple = 0
     for j in range(vm_config.n_vcpu):
         v = vm_config.first_vcpu + j
         fields = int64_array(host.vcpus + 8 * _VCPU_WORDS * v, _VCPU_WORDS)

@@ -19,6 +19,7 @@ from fastlhp.engine.state import (
     HALF,
     LOCK_MASK,
     LOCK_SHIFT,
+    LONGEST_WAIT_NS,
     NEVER,
     POSITION,
     PRESENT_FIELDS,
@@ -30,9 +31,12 @@ from fastlhp.engine.state import (
     UNTIL,
     VCPU_SHIFT,
     WAITING,
+    WAITS,
+    WAITS_NS,
     WORD_SCALAR,
     int16_at,
     int32_at,
+    int64_at,
     stream_at,
     vcpu_at,
     vm_config_at,
@@ -114,6 +118,20 @@ def rivals_of(host, g):
     return n
 
 
+@device
+def waits_of(host, p, field):
+    """One of WAITS, WAITS_NS, LONGEST_WAIT_NS of pCPU p."""
+    return int64_at(host.present, p * (PRESENT_FIELDS // 2) + field)
+
+
+@device
+def clear_waits(host, p):
+    """There are no waits on p that are over and not booked."""
+    waits_of(host, p, WAITS).value = 0
+    waits_of(host, p, WAITS_NS).value = 0
+    waits_of(host, p, LONGEST_WAIT_NS).value = 0
+
+
 # The course
 
 
@@ -155,7 +173,7 @@ def hold_drawn(host, v, slot):
 @device
 def kernel_drawn(host, v, slot):
     """Kernel time of the cycle in ``slot``; 0 if the VM has no kernel phases."""
-    if vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).has_kernel == 0:
+    if vm_config_at(stream_at(host.streams, v).vm_config, 0).has_kernel == 0:
         return np.int64(0)
     return np.int64(int32_at(host.choices, 2 * (v * SLOTS + ((slot - 1) & SLOT_MASK))).value)
 
@@ -169,7 +187,7 @@ def hold_drawn_on(host, p):
 @device
 def cycle_bits(host, v, slot):
     """Lock and HLT of the cycle in ``slot``, as they stand in POSITION."""
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
+    vm_config = vm_config_at(stream_at(host.streams, v).vm_config, 0)
     if vm_config.has_choice == 0:
         return vm_config.first_lock << LOCK_SHIFT
     return (

@@ -20,7 +20,7 @@ from fastlhp.engine.jit import ArrayView, RecordView
 from fastlhp.model.host import MAX_LOCKS, MAX_VCPUS
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
-LANES = 64  # a multiple of 64; the state of this many lanes stays in the second-level cache
+LANES = 64  # a bit of a word for each; the state of this many lanes stays in the second-level cache
 STRIDE = LANES + 8
 """int32 from a row (or lane value, or lock value) to the next: a little more than there are lanes, so that the rows
 of a lane do not all fall into the same few sets of the cache."""
@@ -38,13 +38,16 @@ TILE_SIZE = ROW_FIELDS * FIELD_SIZE
 
 # What the present has of each pCPU that runs a guest.
 UNTIL, POSITION, GUEST_PHASE, ATTEMPT, BEGIN = range(5)
-PRESENT_FIELDS = 8
+PRESENT_FIELDS = 16  # one cache line
+WAITS, WAITS_NS, LONGEST_WAIT_NS = 4, 5, 6
 """
 UNTIL     end of the guest phase; of a waiter the end of its spin threshold; NEVER if none
 POSITION  who runs, in which cycle, with which lock: see below
 GUEST_PHASE the guest phase, NOBODY if no guest runs
 ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
 BEGIN     of a waiter, on the course: when it gets its lock; NEVER if it does not before the hypervisor intervenes
+
+WAITS, WAITS_NS and LONGEST_WAIT_NS, as int64: those of the course that are over, not yet booked to the VM.
 """
 
 NEVER = 2**31 - 1
@@ -76,9 +79,6 @@ TRAP_NONE, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(3)
     NOW,
     ROW,
     POS,
-    HOLD,
-    REST,
-    CHOSEN,
     LOCK,
     FREE,
     NEW_NEXT,
@@ -86,23 +86,21 @@ TRAP_NONE, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(3)
     NEW_FREE,
     TARGET_ROW,
     TARGET_LOCK,
-    CODE,
-) = range(15)
-LANE_FIELDS = 15
+    NEEDS_NOTE,
+    NEEDS_DRAWS,
+    NEEDS_STEP,
+) = range(14)
+LANE_FIELDS = 14
 """
 DEADLINE      last instant up to which the course holds; -1 if the lane is at rest
 NOW ROW POS   time, row and COURSE of the lane's next attempt
-HOLD REST     the hold time that follows it, and the time from the release to the next attempt
-CHOSEN        what else the draws say of the cycle after it
 LOCK FREE     the lock concerned, and from when on it is free
 NEW_*         what the row and the lock become
 TARGET_*      the row and lock to change; those of nobody where the passes change nothing
-CODE          what scalar code has to do about the lane after the passes: bits of NEEDS_*
+NEEDS_NOTE    not 0 if the attempt has to wait
+NEEDS_DRAWS   not 0 if the vCPU has left a half of its draws behind
+NEEDS_STEP    not 0 if the course is at its end
 """
-
-NEEDS_NOTE = 1  # the attempt has to wait
-NEEDS_DRAWS = 2  # the vCPU has left a half of its draws behind
-NEEDS_STEP = 4  # the course is at its end
 
 # Lock words.
 TICKETS = 64  # tickets are modulo this; bits 0-5: ticket to be served next
@@ -176,6 +174,15 @@ HOST_OWNER = 0xFFFFFFFF
 OK, BROKEN_ACCOUNTS, BROKEN_STATE = range(3)
 
 _i8 = np.int64
+LINE = 64
+
+
+def _record(names: str) -> np.dtype[np.void]:
+    """Record of int64 fields that begins with a cache line, if its array does; what belongs together stands together."""
+    fields = names.split()
+    size = -(-8 * len(fields) // LINE) * LINE
+    return np.dtype({"names": fields, "formats": [_i8] * len(fields), "itemsize": size})
+
 
 DISTRIBUTION = np.dtype([("kind", _i8), ("value", _i8), ("mean", np.float64), ("segments", _i8)])
 CONSTANT, EXPONENTIAL, TABLE = range(3)
@@ -208,37 +215,27 @@ VM_CONFIG = np.dtype(
 ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out histogram done".split()])
 """One replication to simulate: its configuration, and where its results go."""
 
-HOST = np.dtype(
-    [
-        (name, _i8)
-        for name in (
-            "rows lanes free present locks draws choices streams pcpus vcpus vms lock_records queues waiters scratch "
-            "words newcomers half config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication "
-            "base_ns done_until resumed next_at next_kind next_pcpu edge measuring histogram n_idle n_ready settled_until "
-            "fragmentation_ns idle_ns next_wake n_switches now slot slot_end n_slot n_slot_draw tick_at costarting "
-            "error"
-        ).split()
-    ]
+HOST = _record(
+    "lanes present base_ns resumed measuring histogram is_simple streams "
+    "draws choices half words newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
+    "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
+    "next_at next_kind next_pcpu edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
+    "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
-"""What one lane simulates. The first names are addresses of the lane's part of the course (rows, lanes, free), of the
+"""What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
 present (``present`` of the pCPUs, ``locks`` the lock words), of draws and choices, and of its records; ``waiters`` has
 TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU; ``words`` and
 ``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in memory).
 
-done_until: all events of guests up to it are done; resumed: what it was when the course began, relative to base_ns;
+is_simple: whether all locks are queued ones without handover, and waiters have no threshold; done_until: all events of guests up to it are done; resumed: what it was when the course began, relative to base_ns;
 next_*: the next event, as `control.py` has found it; edge: the next edge of the measured window; settled_until: how far
 idle time, fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles;
 slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
 """
 
-PCPU = np.dtype(
-    [
-        (name, _i8)
-        for name in (
-            "mode vcpu last timer slice_began slice_end extension_end extended watching service_end "
-            "trap action halt_pending guard_pending floor tickled"
-        ).split()
-    ]
+PCPU = _record(
+    "mode vcpu last timer slice_began slice_end extension_end extended watching service_end "
+    "trap action halt_pending guard_pending floor tickled"
 )
 """timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the
 slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; watching: 1 if the extension ends when the guest's mode says that it is
@@ -249,19 +246,15 @@ tickled: see `credit`."""
 
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
-VCPU = np.dtype(
-    [
-        (name, _i8)
-        for name in (
-            "vm index home next previous state since phase residual slot lock ticket attempt handover spin_since "
-            "lhp_cycle off_since "
-            "rest_ns debt_ns inherited_ns wake_at blocked matrix_row preempted spin_loop window last_boosted marked "
-            "queue yielded charged_at queued_at vruntime rate latency_ns granularity_ns credit_ns rank has_run "
-            "running_since skew_ns stopping lagging vm_stopped_at "
-            "n_slice n_threshold n_extension n_wakeup n_target n_handover n_switch n_exit n_interrupt threshold_at "
-            "patience_at patience_ns beyond_ns timeout_ns outside number asleep pending n_patience n_check"
-        ).split()
-    ]
+VCPU = _record(
+    "vm state since phase residual slot lock ticket "
+    "attempt handover spin_since off_since rest_ns debt_ns inherited_ns patience_at "
+    "patience_ns outside window spin_loop preempted lhp_cycle next previous "
+    "home index wake_at blocked matrix_row queue yielded last_boosted marked "
+    "charged_at queued_at vruntime rate latency_ns granularity_ns credit_ns rank has_run "
+    "running_since skew_ns stopping lagging vm_stopped_at "
+    "n_slice n_threshold n_extension n_wakeup n_target n_handover n_switch n_exit n_interrupt threshold_at "
+    "beyond_ns timeout_ns number asleep pending n_patience n_check"
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
 the guest's state while off CPU; spin_since: up to where spinning is booked; preempted: 1 if that is why it does not
@@ -279,33 +272,22 @@ beyond_ns: what of the lock's threshold comes after patience_at; timeout_ns: of 
 OUTSIDE or INSISTING; number: place in the line of a lock without ring (`line.py`), 0 if in none; asleep: blocked, and
 has not run since; pending: has spun as the head of the line, and not blocked since."""
 
-STREAM = np.dtype(
-    [
-        (name, _i8)
-        for name in (
-            "key counter halves user_ns kernel_ns hold_ns zeros "
-            "even_user_ns even_kernel_ns even_hold_ns even_zeros odd_user_ns odd_kernel_ns odd_hold_ns odd_zeros unused"
-        ).split()
-    ]
+STREAM = _record(
+    "key counter halves user_ns kernel_ns hold_ns zeros "
+    "even_user_ns even_kernel_ns even_hold_ns even_zeros odd_user_ns odd_kernel_ns odd_hold_ns odd_zeros vm_config"
 )
 """Draws of a vCPU: name of its stream, and how many halves have been drawn; then sums of the drawn times, and how many
-are 0: over all that is not in memory any more, and over each of the two halves in memory."""
+are 0: over all that is not in memory any more, and over each of the two halves in memory; and the address of the VM's
+configuration, so that drawing needs nothing else."""
 
 VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""
 
-LOCK_RECORD = np.dtype(
-    [
-        (name, _i8)
-        for name in (
-            "vm off_owner off_holding n_grant n_kick n_blocked waiter contended wait_ns wait_max_ns "
-            "n_waiting last_number serving out_of_order"
-        ).split()
-    ]
+LOCK_RECORD = _record(
+    "vm off_owner off_holding n_grant n_kick n_blocked waiter n_waiting last_number serving out_of_order"
 )
 """off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; waiter: of an
-unfair lock on the course, the pCPU of its last waiter; contended, wait_ns, wait_max_ns: the lock's part of its VM's
-counters; n_waiting .. out_of_order: of locks with a line (`line.py`): waiters of a lock that may be free though it has
+unfair lock on the course, the pCPU of its last waiter; n_waiting .. out_of_order: of locks with a line (`line.py`): waiters of a lock that may be free though it has
 some, the last number given, and of `preemptable_ticket` the number being served and whether the lock went out of
 order."""
 
