@@ -1084,6 +1084,83 @@ add(
     c={"preemptions": 1, "user_ns": 170},
 )
 
+# X = 5, threshold 30, a handover of 20 to a lone spinner; first slices to 200 on p0 and 85 on p1. a0 holds 10-70. a1
+# spins from 10, notifies 40-45, spins to 70 and on through the handover: LWP at 85, 5 left. b1 85-285. a0 70-80 user,
+# spins (from 85 lwp), notifies 110-115, 145-150 and 180-185: LWP at 200. At 285 a1 is picked before c1: holds from 290.
+add(
+    "notify: who was preempted in a handover is wanted",
+    study(
+        300,
+        2,
+        [vm("a", 2, user=10, hold=60, handover="20ns"), vm("b", 2), vm("c", 2)],
+        round_robin(200, [1.0, 0.425]),
+        response={"kind": "notify", "spin_threshold": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 280,
+        "lhp_events": 0,
+        "lwp_events": 2,
+        "lwp_grants": 0,
+        "preemptions": 2,
+        "exit_ns": 20,
+        "user_ns": 30,
+        "hold_ns": 70,
+        "spin_ns": 180,
+        "spin_lhp_ns": 0,
+        "spin_lwp_ns": 100,
+        "ready_ns": 300,
+    },
+    b={"preemptions": 1, "user_ns": 300},
+    c={"user_ns": 0},
+)
+
+# X = 5, threshold 30. a0 holds 10-160. a1 spins from 10, notifies 40-45, has spun for 50 at 65: exit to 70, halts. b1
+# 70-270. The release kicks a1, which is queued behind c1 from 180. a0 exit to 165, user to 175, spins (lwp), LWP at 200.
+# At 270 c1 is next: a1 was woken, not preempted.
+add(
+    "notify: who was woken is not wanted",
+    study(
+        300,
+        2,
+        [
+            vm(
+                "a",
+                2,
+                user=10,
+                hold=150,
+                lock={"kind": "pv_ticket", "spin_threshold": "50ns", "wakeup": "20ns"},
+            ),
+            vm("b", 2),
+            vm("c", 2),
+        ],
+        round_robin(200),
+        response={"kind": "notify", "spin_threshold": "30ns"},
+        vm_exit=5,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 1,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "halts": 1,
+        "kicks": 1,
+        "preemptions": 1,
+        "exit_ns": 15,
+        "user_ns": 30,
+        "hold_ns": 150,
+        "spin_ns": 75,
+        "spin_lwp_ns": 25,
+        "halted_ns": 110,
+        "ready_ns": 220,
+    },
+    b={"preemptions": 1, "user_ns": 300},
+    c={"user_ns": 30},
+)
+
 # a0, a1, a2 on one pCPU. X = 5, threshold 20. a0 holds 30-100, LHP, 30 left. a1 100-130 user, spins to 150
 # (lhp), exit to 155: the first one after a0 in turn is a2, which has not run yet (other). a2 155-185 user,
 # spins to 200 (lhp), LWP. a0 holds 200-230 (grant to a1, off CPU), user to 260, spins to 280 (lwp), exit to
@@ -2192,6 +2269,41 @@ add(
         "ready_ns": 34,
     },
     b={"user_ns": 24, "hold_ns": 10, "halted_ns": 100, "ready_ns": 96},
+)
+
+# Queued as a0, b, a1. X = 2, threshold 5. a0 0-12 user, holds 12-16: LHP. b 16-36. a1 36-48 user, spins to 53, exit to
+# 55: all are UNDER, so it goes to the tail, behind a0 and b. a0 55-75 hold: LHP, 6 left. b 75-95. At 90: a0 -36 + 33 and
+# b -35 + 22 are OVER, a1 -19 + 33 is not. a1 spins 95-100, exit to 102: it goes behind a0, but not behind b. a0 102-108
+# hold (LWP grant), user to 120, spins to 122 (lwp): LWP. a1 holds (waited 74).
+add(
+    "credit: a yielder goes behind one of a lower class, else to the tail",
+    study(
+        130,
+        1,
+        [vm("b"), vm("a", 2, user=12, hold=30, weight=3)],
+        credit(20, 30),
+        response={"kind": "yield", "spin_threshold": "5ns"},
+        vm_exit=2,
+    ),
+    {"idle_ns": 0},
+    a={
+        "acquisitions": 2,
+        "contended_acquisitions": 1,
+        "wait_ns": 74,
+        "lhp_events": 2,
+        "lhp_acquisitions": 1,
+        "lwp_events": 1,
+        "lwp_grants": 1,
+        "preemptions": 3,
+        "yields": 2,
+        "exit_ns": 4,
+        "user_ns": 36,
+        "hold_ns": 38,
+        "spin_ns": 12,
+        "spin_lhp_ns": 10,
+        "spin_lwp_ns": 2,
+    },
+    b={"preemptions": 2, "user_ns": 40},
 )
 
 
