@@ -1,14 +1,17 @@
 """Paravirtual queue lock: arrivals may steal the lock from a sleeping head, and waiters sleep.
 
-The pvqspinlock of Linux 4.2 and later [1]_ (``kernel/locking/qspinlock_paravirt.h``). An arrival tries once to steal
-the lock before it queues. In the queue a waiter looks at the one before it every 256 iterations (PV_PREV_CHECK_MASK)
+The pvqspinlock of Linux 4.5 to 4.14 [1]_ (``kernel/locking/qspinlock_paravirt.h``). An arrival tries once to steal the
+lock before it queues. In the queue a waiter looks at the one before it every 256 iterations (PV_PREV_CHECK_MASK)
 and halts early if that does not run; else after SPIN_THRESHOLD, 2^15 iterations of PAUSE, as does the head. A release
-leaves the lock to the head, which is kicked if it has halted. The default wake-up latency lies between the 63.6 us
-(Haswell-EX) and 67.6 us (Westmere-EX) that W. Long reported in Linux commit 45e898b73562.
+leaves the lock to the head, which is kicked if it has halted. In Linux 4.2 to 4.4 there were neither steals nor early
+halts: those are of December 2015 [2]_ [3]_. The default wake-up latency lies between the 63.6 us (Haswell-EX) and
+67.6 us (Westmere-EX) that W. Long reported in Linux commit 45e898b73562.
 
 References
 ----------
 .. [1] W. Long and P. Zijlstra, "qspinlock: a 4-byte queue spinlock with PV support", Linux kernel, 2015.
+.. [2] W. Long, "locking/pvqspinlock: Allow limited lock stealing", Linux commit 1c4941fd53af, 2015.
+.. [3] W. Long, "locking/pvqspinlock: Queue node adaptive spinning", Linux commit cd0272fab785, 2015.
 """
 
 from typing import ClassVar
