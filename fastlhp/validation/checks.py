@@ -93,10 +93,14 @@ def check(
     return made if made.agrees else Check(**{**made.__dict__, "note": cause})
 
 
-def not_compared(quantity: str, reason: str) -> Check:
-    """Return a check that is not made, and why."""
-    nan = math.nan
-    return Check(quantity, nan, nan, nan, nan, nan, nan, reason)
+def not_compared(
+    quantity: str,
+    reason: str,
+    predicted: tuple[float, float] = (math.nan, math.nan),
+    reference: float = math.nan,
+) -> Check:
+    """Return a check that is not made, and why; prediction and reference may be shown all the same."""
+    return Check(quantity, *predicted, reference, 0.0, math.nan, math.nan, reason)
 
 
 @dataclass(frozen=True)
