@@ -36,7 +36,7 @@ from fastlhp.engine.state import (
 from fastlhp.model.distributions import FixedDuration, PositiveDuration, PositiveFixedDuration
 from fastlhp.model.policy import SchedulerParameters
 from fastlhp.model.validation import written
-from fastlhp.policies.schedulers.round_robin import cut_first_slice
+from fastlhp.policies.schedulers import global_queue, round_robin
 
 __all__ = ["Credit"]
 
@@ -229,7 +229,7 @@ def start(host):
         v = pop(host, p)
         if v >= 0:
             dispatch(host, p, v, 0)
-            cut_first_slice(host, p, RANDOM_PHASE)
+            round_robin.cut_first_slice(host, p, RANDOM_PHASE)
 
 
 @device
@@ -262,10 +262,7 @@ def has_queued(host, p):
     return rank == OVER and rank_of(host, next_of(host, p)) > OVER
 
 
-@device
-def yields(host, p):
-    """Whether another vCPU is queued on p."""
-    return queue_at(host.queues, p).length > 0
+yields = round_robin.has_queued
 
 
 @device
@@ -339,10 +336,7 @@ def join(host, v, t):
 # Directed yields
 
 
-@device
-def may_take(host, p, v, migrate):
-    """Whether the queued v may be run on p out of turn: no vCPU is pinned."""
-    return True
+may_take = global_queue.may_take
 
 
 @device

@@ -43,6 +43,7 @@ from fastlhp.engine.state import (
 from fastlhp.model.distributions import FixedDuration, PositiveDuration
 from fastlhp.model.policy import SchedulerParameters
 from fastlhp.model.validation import written
+from fastlhp.policies.schedulers import global_queue, round_robin
 
 __all__ = ["Fair"]
 
@@ -242,10 +243,7 @@ def start(host):
             set_end(host, p, pcpu.slice_began + length)
 
 
-@device
-def yields(host, p):
-    """Whether another vCPU is queued on p."""
-    return queue_at(host.queues, p).length > 0
+yields = round_robin.has_queued
 
 
 @device
@@ -367,10 +365,7 @@ def wake_up(host, v, t):
 # Directed yields
 
 
-@device
-def may_take(host, p, v, migrate):
-    """Whether the queued v may be run on p out of turn: no vCPU is pinned."""
-    return True
+may_take = global_queue.may_take
 
 
 @device

@@ -500,10 +500,7 @@ def has_queued(host, p):
     return credit.has_queued(host, p) if on_credit(host) else round_robin.has_queued(host, p)
 
 
-@device
-def yields(host, p):
-    """Whether another vCPU is queued on p."""
-    return queue_at(host.queues, p).length > 0
+yields = round_robin.has_queued
 
 
 @device
