@@ -2091,8 +2091,8 @@ add(
 
 
 def fair(latency: int, wakeup_granularity: int = 0, tick: int = 0) -> dict[str, Any]:
-    """Fair scheduling. The draws of seed 1: two vCPUs of p0 are queued in vCPU order, three as 1, 0, 2; the first
-    slice ends after 0.7592 of its length on p0.
+    """Fair scheduling. The draws of seed 1: two vCPUs of p0 are queued in vCPU order, three as 1, 0, 2, three of p1 as
+    2, 0, 1; the first slice ends after 0.7592 of its length on p0, 0.4926 on p1.
     """
     return {
         "kind": "fair",
@@ -2369,3 +2369,54 @@ add(
     a={"user_ns": 201, "ready_ns": 102, "costop_ns": 147, "preemptions": 1, "context_switches": 2},
     b={"user_ns": 160, "ready_ns": 140, "preemptions": 2},
 )
+
+# Slices of 100, the first to 76 on p0 and 50 on p1. p0: a0, x0, c0; p1: c1, x1, a1. X = 3, threshold 10. a0 0-11 user,
+# holds to 76: LHP, 32 left. a1 150-161 user, spins (lhp), notifies 171-174. At 176 a0 is picked before c0 and holds to
+# 208; a1 notifies 184-187 and 197-200 and gets the lock: LHP at 250, 55 left. The mark is set, but it has just left: c1
+# 250-350. a0 208-219 user, spins, notifies four times up to 271: LWP at 276. It has just left: c0 276-376. At 350 a1 is
+# picked before x1. No mark is left at 376: x0.
+UNPINNED = credit(100, 100_000)
+for name, scheduler in (
+    ("fair", fair(300)),
+    ("credit", UNPINNED),
+    (
+        "esx4 over credit",
+        {
+            **UNPINNED,
+            "kind": "relaxed_coscheduling",
+            "base": "credit",
+            "variant": "esx4",
+            "skew_threshold": "1ms",
+        },
+    ),
+):
+    add(
+        f"notify: {name}",
+        study(
+            390,
+            2,
+            [vm("x", 2, weight=2), vm("a", 2, user=11, hold=97, weight=2), vm("c", 2, weight=2)],
+            scheduler,
+            response={"kind": "notify", "spin_threshold": "10ns"},
+            vm_exit=3,
+        ),
+        {"idle_ns": 0},
+        a={
+            "acquisitions": 2,
+            "contended_acquisitions": 1,
+            "wait_ns": 47,
+            "lhp_events": 2,
+            "lhp_acquisitions": 2,
+            "lwp_events": 1,
+            "lwp_grants": 0,
+            "preemptions": 3,
+            "exit_ns": 21,
+            "user_ns": 33,
+            "hold_ns": 179,
+            "spin_ns": 83,
+            "spin_lhp_ns": 32,
+            "spin_lwp_ns": 0,
+        },
+        x={"user_ns": 214},
+        c={"user_ns": 250},
+    )
