@@ -34,6 +34,12 @@ def test_skew():
     assert len(checks) == 4 and all(made.agrees for made in checks), checks
 
 
+def test_ebizzy_is_predicted_but_not_compared():
+    *shown, why = outcome(published._ebizzy(2))
+    assert why.note and not any(made.is_compared for made in (*shown, why))
+    assert all(0.9 < made.predicted < 1.1 and made.reference > 0 for made in shown), shown
+
+
 def test_what_is_not_modelled_says_why():
     cases = {case.name: case for case in published.cases(quick=True)}
     for name, reason in published.NOT_MODELLED:
