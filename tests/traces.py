@@ -2091,8 +2091,8 @@ add(
 
 
 def fair(latency: int, wakeup_granularity: int = 0, tick: int = 0) -> dict[str, Any]:
-    """Fair scheduling. The draws of seed 1: two vCPUs of p0 are queued in vCPU order, three as 1, 0, 2, three of p1 as
-    2, 0, 1; the first slice ends after 0.7592 of its length on p0, 0.4926 on p1.
+    """Fair scheduling. The draws of seed 1: two vCPUs of p0 are queued in vCPU order, three as 1, 0, 2, four as 0, 2,
+    1, 3, three of p1 as 2, 0, 1; the first slice ends after 0.7592 of its length on p0, 0.4926 on p1.
     """
     return {
         "kind": "fair",
@@ -2370,33 +2370,32 @@ add(
     b={"user_ns": 160, "ready_ns": 140, "preemptions": 2},
 )
 
-# Slices of 100, the first to 76 on p0 and 50 on p1. p0: a0, x0, c0; p1: c1, x1, a1. X = 3, threshold 10. a0 0-11 user,
-# holds to 76: LHP, 32 left. a1 150-161 user, spins (lhp), notifies 171-174. At 176 a0 is picked before c0 and holds to
-# 208; a1 notifies 184-187 and 197-200 and gets the lock: LHP at 250, 55 left. The mark is set, but it has just left: c1
-# 250-350. a0 208-219 user, spins, notifies four times up to 271: LWP at 276. It has just left: c0 276-376. At 350 a1 is
-# picked before x1. No mark is left at 376: x0.
-UNPINNED = credit(100, 100_000)
-for name, scheduler in (
-    ("fair", fair(300)),
-    ("credit", UNPINNED),
-    (
-        "esx4 over credit",
-        {
-            **UNPINNED,
-            "kind": "relaxed_coscheduling",
-            "base": "credit",
-            "variant": "esx4",
-            "skew_threshold": "1ms",
-        },
-    ),
+# Under all of them the vCPUs of a pCPU take turns, three or four of them in slices of 100.
+IN_TURNS = credit(100, 100_000)
+SKEW_CONTROLLED = {
+    **IN_TURNS,
+    "kind": "relaxed_coscheduling",
+    "base": "credit",
+    "variant": "esx4",
+    "skew_threshold": "1ms",
+}
+for name, of_three, of_four in (
+    ("fair", fair(300), fair(400)),
+    ("credit", IN_TURNS, IN_TURNS),
+    ("esx4 over credit", SKEW_CONTROLLED, SKEW_CONTROLLED),
 ):
+    # Slices of 100, the first to 76 on p0 and 50 on p1. p0: a0, x0, c0; p1: c1, x1, a1. X = 3, threshold 10. a0 0-11
+    # user, holds to 76: LHP, 32 left. a1 150-161 user, spins (lhp), notifies 171-174. At 176 a0 is picked before c0 and
+    # holds to 208; a1 notifies 184-187 and 197-200 and gets the lock: LHP at 250, 55 left. The mark is set, but it has
+    # just left: c1 250-350. a0 208-219 user, spins, notifies four times up to 271: LWP at 276. It has just left: c0
+    # 276-376. At 350 a1 is picked before x1. No mark is left at 376: x0.
     add(
-        f"notify: {name}",
+        f"notify: a mark, and who has just left, {name}",
         study(
             390,
             2,
             [vm("x", 2, weight=2), vm("a", 2, user=11, hold=97, weight=2), vm("c", 2, weight=2)],
-            scheduler,
+            of_three,
             response={"kind": "notify", "spin_threshold": "10ns"},
             vm_exit=3,
         ),
@@ -2419,4 +2418,32 @@ for name, scheduler in (
         },
         x={"user_ns": 214},
         c={"user_ns": 250},
+    )
+
+    # Slices of 100, the first to 76: a0, a2, a1, b. X = 3, threshold 50. a0 0-60 user, holds: LHP at 76. a2 76-136 user,
+    # spins (lhp): LWP at 176. a1 likewise: LWP at 276. b. a0 376-476 holds: LHP. a2 spins to 526, notifies, spins from
+    # 529: LWP at 576. Two are wanted: a1, which is queued before a0, spins from 576.
+    add(
+        f"notify: the first of those that are wanted, {name}",
+        study(
+            600,
+            1,
+            [vm("a", 3, user=60, hold=200, weight=3), vm("b")],
+            of_four,
+            response={"kind": "notify", "spin_threshold": "50ns"},
+            vm_exit=3,
+        ),
+        {"idle_ns": 0},
+        a={
+            "acquisitions": 1,
+            "lhp_events": 2,
+            "lwp_events": 3,
+            "preemptions": 5,
+            "exit_ns": 3,
+            "user_ns": 180,
+            "hold_ns": 116,
+            "spin_ns": 201,
+            "spin_lhp_ns": 201,
+        },
+        b={"preemptions": 1, "user_ns": 100},
     )
