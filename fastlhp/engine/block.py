@@ -150,6 +150,7 @@ def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue
     stride, in_use = np.uint64(limits[2]), limits[3]
     has_choices, scalar_only = limits[4] != 0, limits[5] != 0
     zero = np.int32(limits[6])
+    drawn_pairs, chosen_pairs = drawn.view(np.int64), chosen.view(np.int64)
     nobody, no_lock = np.int32(n_tiles * TILE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
         if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT_ITEM] < queue[COUNT]:
@@ -167,10 +168,10 @@ def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue
                     _step(host_at(hosts, lane), queue, items)
             continue
         passes.next_attempt(rows, lanes, n_tiles, zero)
-        passes.draws_of(lanes, draws, drawn, stride)
+        passes.draws_of(lanes, draws, drawn_pairs, stride)
         passes.free_of(locks, lanes, n_lock_tiles)
         if has_choices:
-            passes.draws_of(lanes, choices, chosen, stride)
+            passes.draws_of(lanes, choices, chosen_pairs, stride)
             passes.acquire_all(lanes, drawn, chosen, nobody, no_lock, zero)
         else:
             passes.acquire(lanes, drawn, nobody, no_lock, zero)
@@ -220,8 +221,8 @@ class Block:
                 "rows": (((n_tile + 1) * TILE_SIZE,), i4),
                 "free": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
                 "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
-                "drawn": ((LANES,), i8),
-                "chosen": ((LANES,), i8),
+                "drawn": ((2 * LANES,), i4),
+                "chosen": ((2 * LANES,), i4),
                 "due": ((2 * LANES,), i4),
                 "words": ((LANES * 2 * HALF,), i4),
                 "newcomers": ((n_pcpu,), i8),

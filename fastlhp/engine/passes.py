@@ -68,7 +68,7 @@ _ZERO, _ONE, _TWO, _THREE, _FOUR = _I(0), _I(1), _I(2), _I(3), _I(4)
 _NEVER, _FAR = _I(NEVER), _I(FAR)
 _LOCK_SHIFT = _I(LOCK_SHIFT)
 _SLOT_MASK = _I(SLOT_MASK)
-_SHIFT = np.int64(32)
+_TWO64, _ONE64 = _U(2), _U(1)
 _BY_TILES = _U(2)
 """Up to so many tiles of rows are stored tile by tile; more by index. Measured."""
 
@@ -119,13 +119,9 @@ def draws_of(lanes, draws, drawn, stride):
 
 
 @device
-def _low(pair):
-    return _I(pair)
-
-
-@device
-def _high(pair):
-    return _I(pair >> _SHIFT)
+def _pair(pairs, l):
+    """The two int32 of a lane: read as such, because LLVM makes half as wide vectors of a loop that has int64 too."""
+    return pairs[_TWO64 * l], pairs[_TWO64 * l + _ONE64]
 
 
 @device
@@ -194,19 +190,20 @@ def acquire(lanes, drawn, nobody, no_lock, zero):
     Reads and writes lane values; ``nobody`` and ``no_lock`` are the targets of lanes in which nothing changes.
     """
     for l in range(LANES):
-        new_pos = _next_slot(lanes[POS + l])
-        _acquire(lanes, l, _low(drawn[l]), _high(drawn[l]), new_pos, False, nobody, no_lock, zero)
+        hold, rest = _pair(drawn, l)
+        _acquire(lanes, l, hold, rest, _next_slot(lanes[POS + l]), False, nobody, no_lock, zero)
 
 
 @device
 def acquire_all(lanes, drawn, chosen, nobody, no_lock, zero):
     """As `acquire`, with kernel phases, several locks and HLT."""
     for l in range(LANES):
+        hold, user = _pair(drawn, l)
+        kernel, choice = _pair(chosen, l)
         pos = lanes[POS + l]
-        rest = _I(_high(drawn[l]) + _low(chosen[l]))
-        new_pos = _I(_I(_next_slot(pos) & _I(~CHOICE_MASK)) | _high(chosen[l]))
+        new_pos = _I(_I(_next_slot(pos) & _I(~CHOICE_MASK)) | choice)
         halts = _I(pos & _I(HALT_BIT)) != _ZERO
-        _acquire(lanes, l, _low(drawn[l]), rest, new_pos, halts, nobody, no_lock, zero)
+        _acquire(lanes, l, hold, _I(user + kernel), new_pos, halts, nobody, no_lock, zero)
 
 
 @device

@@ -178,7 +178,7 @@ LINE = 64
 
 
 def _record(names: str) -> np.dtype[np.void]:
-    """Record of int64 fields that begins with a cache line, if its array does; what belongs together stands together."""
+    """Record of int64 fields that takes whole cache lines; fields that are used together stand together."""
     fields = names.split()
     size = -(-8 * len(fields) // LINE) * LINE
     return np.dtype({"names": fields, "formats": [_i8] * len(fields), "itemsize": size})
@@ -227,10 +227,11 @@ present (``present`` of the pCPUs, ``locks`` the lock words), of draws and choic
 TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU; ``words`` and
 ``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in memory).
 
-is_simple: whether all locks are queued ones without handover, and waiters have no threshold; done_until: all events of guests up to it are done; resumed: what it was when the course began, relative to base_ns;
-next_*: the next event, as `control.py` has found it; edge: the next edge of the measured window; settled_until: how far
-idle time, fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles;
-slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
+is_simple: whether all locks are queued ones without handover, and waiters have no threshold; done_until: all events
+of guests up to it are done; resumed: what it was when the course began, relative to base_ns; next_*: the next event,
+as `control.py` has found it; edge: the next edge of the measured window; settled_until: how far idle time,
+fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles; slot_end:
+the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(
@@ -258,8 +259,8 @@ VCPU = _record(
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
 the guest's state while off CPU; spin_since: up to where spinning is booked; preempted: 1 if that is why it does not
-run; spin_loop: see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept with
-its first vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
+run; spin_loop: see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept
+with its first vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
 
 Of schedulers: queue: the run queue of one that may run anywhere; yielded: whether it is being queued of its own will;
 charged_at: up to where it has paid for its running, FOREVER while it does not run; queued_at .. granularity_ns: see
@@ -287,9 +288,9 @@ LOCK_RECORD = _record(
     "vm off_owner off_holding n_grant n_kick n_blocked waiter n_waiting last_number serving out_of_order"
 )
 """off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; waiter: of an
-unfair lock on the course, the pCPU of its last waiter; n_waiting .. out_of_order: of locks with a line (`line.py`): waiters of a lock that may be free though it has
-some, the last number given, and of `preemptable_ticket` the number being served and whether the lock went out of
-order."""
+unfair lock on the course, the pCPU of its last waiter; n_waiting .. out_of_order: of locks with a line (`line.py`):
+waiters of a lock that may be free though it has some, the last number given, and of `preemptable_ticket` the number
+being served and whether the lock went out of order."""
 
 host_at = RecordView(HOST)
 pcpu_at = RecordView(PCPU)

@@ -23,9 +23,9 @@ HAS_AVX2 = CPUINFO.exists() and " avx2" in CPUINFO.read_text()
 pytestmark = pytest.mark.skipif(not HAS_AVX2, reason="looks for AVX2 or AVX-512 instructions")
 
 # The passes with comparisons and choices; those that only gather by index have nothing to look for.
-PASSES = ("next_event", "decide", "decide_all", "store_rows")
+PASSES = ("next_attempt", "acquire", "acquire_all", "store_rows")
 INLINED_COMPARISONS = 3 + 4
-"""Of `words_of` and `store_words`, which LLVM makes part of `advance`."""
+"""Of `free_of` and `store_locks`, which LLVM makes part of `advance`."""
 
 COMPARE = re.compile(r"^\s*vpcmp(?:eq|gt|n?l[te]|neq)?u?[bdwq]\b.*%[yz]mm", re.MULTILINE)
 # LLVM blends in several ways: blends, masks that it combines by logic, masked loads and stores; AVX-512 masks anything.
