@@ -75,7 +75,8 @@ def _classes() -> tuple[Any, Any]:
 
         def finalize(self) -> None:
             for library in _closure(self):
-                self._reload_init.update(library._reload_init)
+                if hasattr(library, "_reload_init"):  # since Numba 0.63
+                    self._reload_init.update(library._reload_init)
                 self._final_module.link_in(_module(library), preserve=True)
             self._linking_libraries = []
             super().finalize()
