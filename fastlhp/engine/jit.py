@@ -13,6 +13,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,31 @@ def compile_device(function: Callable[..., Any]) -> Any:
     what they are constants of.
     """
     numba = _teach_numba()
-    dispatcher = numba.njit(**DEVICE_OPTIONS)(function)
+    compiling = _compiling()
+    options = {"pipeline_class": compiling.DeviceCompiler} if compiling else {}
+    dispatcher = numba.njit(**DEVICE_OPTIONS, **options)(function)
     get_call_template = dispatcher.get_call_template
+    templates: dict[Any, Any] = {}
 
     def without_literals(arguments: Any, keywords: Any) -> Any:
-        return get_call_template(tuple(numba.types.unliteral(argument) for argument in arguments), keywords)
+        types = tuple(numba.types.unliteral(argument) for argument in arguments)
+        if keywords:
+            return get_call_template(types, keywords)
+        if types not in templates:
+            templates[types] = get_call_template(types, keywords)
+        return templates[types]
 
     dispatcher.get_call_template = without_literals
     return dispatcher
+
+
+def _compiling() -> Any:
+    """The module `compiling`; None with a version of Numba that it does not know."""
+    try:
+        from fastlhp.engine import compiling
+    except ImportError:
+        return None
+    return compiling
 
 
 def device(function: Callable[..., Any]) -> DeviceFunction:
@@ -272,7 +290,8 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         dispatcher = self.dispatcher()
         if not dispatcher.signatures:
-            with flat(self.function.__qualname__):
+            compiling = _compiling()
+            with compiling.shortcuts() if compiling else nullcontext(), flat(self.function.__qualname__):
                 return dispatcher(*arguments)
         return dispatcher(*arguments)
 

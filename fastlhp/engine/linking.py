@@ -16,6 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+never_fails: set[str] = set()
+"""Names of compiled functions that raise no exceptions: their outcome is 0 wherever they return."""
+
+
+def _always_succeeds(function: Any) -> bool:
+    """Whether Numba's outcome of a function, in llvmlite's form, is always 0."""
+    ends = [block.terminator for block in function.blocks]
+    outcomes = [end.return_value for end in ends if end.opname == "ret"]
+    return bool(outcomes) and all(getattr(outcome, "constant", None) == 0 for outcome in outcomes)
+
 
 def available() -> bool:
     """Whether this version of Numba has the parts that `flat` relies on."""
@@ -25,6 +35,7 @@ def available() -> bool:
         return False
     library = codegen.JITCodeLibrary
     names = (
+        "add_ir_module",
         "add_llvm_module",
         "finalize",
         "get_pointer_to_function",
@@ -36,15 +47,29 @@ def available() -> bool:
 
 def _classes() -> tuple[Any, Any]:
     """Library classes of device functions and of kernels; made late, because Numba is imported late."""
-    import llvmlite.binding as llvm
     from numba.core.codegen import JITCodeLibrary
 
     class DeviceLibrary(JITCodeLibrary):  # type: ignore[misc]
         """The LLVM code of one function, as it came from the front end."""
 
+        own_module: Any = None
+        """This function's code alone, in a form that may be linked several times."""
+
+        def add_ir_module(self, module: Any) -> None:
+            for function in module.functions:
+                if not function.is_declaration:
+                    if _always_succeeds(function):
+                        never_fails.add(function.name)
+                    if not function.linkage:
+                        function.linkage = "linkonce_odr"
+            super().add_ir_module(module)
+
         def add_llvm_module(self, module: Any) -> None:
             module.data_layout = self._codegen._data_layout
-            self._final_module.link_in(module)
+            if self.own_module is None:
+                self.own_module = module
+            else:
+                self.own_module.link_in(module)
 
         def finalize(self) -> None:
             self._raise_if_finalized()
@@ -53,19 +78,9 @@ def _classes() -> tuple[Any, Any]:
         def get_pointer_to_function(self, name: str) -> int:
             return 0  # there is no machine code; only kernels call a device function
 
-        def own_module(self) -> Any:
-            """This function's code alone, in a form that may be linked several times."""
-            if self._shared_module is None:
-                module = self._final_module.clone()
-                for function in module.functions:
-                    if not function.is_declaration and function.linkage == llvm.Linkage.external:
-                        function.linkage = "linkonce_odr"
-                self._shared_module = module
-            return self._shared_module
-
         def _get_module_for_linking(self) -> Any:
             """With all that it calls, for a library that is not one of these."""
-            module = self.own_module().clone()
+            module = self.own_module.clone()
             for library in _closure(self):
                 module.link_in(_module(library), preserve=True)
             return module
@@ -82,9 +97,7 @@ def _classes() -> tuple[Any, Any]:
             super().finalize()
 
     def _module(library: Any) -> Any:
-        return (
-            library.own_module() if isinstance(library, DeviceLibrary) else library._get_module_for_linking()
-        )
+        return library.own_module if isinstance(library, DeviceLibrary) else library._get_module_for_linking()
 
     def _closure(library: Any) -> list[Any]:
         found: dict[Any, None] = {}
