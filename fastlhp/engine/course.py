@@ -170,7 +170,7 @@ def conclude_wait(host, p):
     waits_of(host, p, WAITS_NS).value += wait
     waits_of(host, p, LONGEST_WAIT_NS).value = max(waits_of(host, p, LONGEST_WAIT_NS).value, wait)
     count_wait(host, wait, n)
-    if n != 0 and not is_new_waiter(host, p):
+    if n & np.int64(not is_new_waiter(host, p)) != 0:
         dequeue_waiter(host, lock_on(host, p))
 
 

@@ -116,13 +116,15 @@ def draw_threshold(host, v, t):
     threshold = config.threshold
     if threshold == 0:
         return np.int64(FOREVER)
-    vcpu = vcpu_at(host.vcpus, v)
     if is_constant(threshold):
         length = distribution_at(threshold, 0).value
     else:
+        vcpu = vcpu_at(host.vcpus, v)
         vcpu.n_threshold += 1
         length = draw_ns(host, threshold, vcpu, THRESHOLD_DRAW, vcpu.n_threshold - 1)
-    return t + max(length, min(length * vcpu.window, config.threshold_max))
+    if config.threshold_max > length:
+        length = max(length, min(length * vcpu_at(host.vcpus, v).window, config.threshold_max))
+    return t + length
 
 
 @device
@@ -533,7 +535,7 @@ def put_on(host, p, t):
     phase = vcpu.phase
     put(host, POSITION, p, position_of(host, v, vcpu.slot))
     put(host, GUEST_PHASE, p, phase)
-    put(host, ATTEMPT, p, SEE_RECORD)
+    put(host, ATTEMPT, p, SEE_RECORD if phase == WAITING or phase == HANDOVER else 0)
     if phase == WAITING:
         vcpu.spin_since = t
         vcpu.patience_at = t + vcpu.patience_ns
