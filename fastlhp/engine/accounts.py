@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import book, consumed, settle, settle_spinner
+from fastlhp.engine.machine import book, book_waits, consumed, settle, settle_spinner
 from fastlhp.engine.rows import is_spinning
 from fastlhp.engine.state import (
     BROKEN_ACCOUNTS,
@@ -22,6 +22,7 @@ def book_all(host, t):
     """Bring every account up to t."""
     settle(host, t)
     for p in range(host.n_pcpu):
+        book_waits(host, p)
         if is_spinning(host, p):
             settle_spinner(host, p, t)
     for v in range(host.n_vcpu):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import passes, state
 from fastlhp.engine.accounts import close_window
-from fastlhp.engine.control import deadline_of, look, step
+from fastlhp.engine.control import deadline_of, handle, look
 from fastlhp.engine.course import interrupt, lane_value, note_wait, resume
 from fastlhp.engine.draws import draw_words, is_due, store_half, words_to_variates
 from fastlhp.engine.encode import Encoded
@@ -21,6 +21,7 @@ from fastlhp.engine.state import (
     CYCLE_OF_VCPU_MASK,
     DEADLINE,
     DRAWS_PER_VCPU,
+    FOREVER,
     HALF,
     LANES,
     NEVER,
@@ -59,42 +60,31 @@ def _load(host, queue, items):
         queue[NEXT_ITEM] += 1
         queue[RUNNING_LANES] += 1
         lane_value(host, DEADLINE).value = np.int32(0)
+        look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
+        host.next_at = FOREVER
         for p in range(host.n_row):
             put_course(host, NEXT, p, NEVER)
 
 
 @device
-def _step(host, queue, items):
-    """Handle the lane's next event; at the end of its replication the lane takes another one."""
-    if step(host):
+def _handle(host, queue, items):
+    """Handle the event that `look` has found, and look again; after its last event the lane takes another replication."""
+    if handle(host):
         close_window(host, host.edge)
         queue[RUNNING_LANES] -= 1
         _load(host, queue, items)
+    else:
+        look(host)
 
 
 @device
 def _act(host, queue, items):
     """Let the hypervisor act in the lane until all events of an instant are done; then its course begins."""
-    goes_on = True
-    while goes_on:
-        _step(host, queue, items)
-        if lane_value(host, DEADLINE).value < 0:
-            return
-        look(host)
-        goes_on = host.next_at <= host.done_until
-    resume(host, deadline_of(host))
-
-
-@device
-def _begin(host, queue, items):
-    """Let a lane at rest begin with the next item."""
-    _load(host, queue, items)
-    look(host)
-    if host.next_at <= host.done_until:
-        _act(host, queue, items)
-    else:
+    while host.next_at <= host.done_until:
+        _handle(host, queue, items)
+    if lane_value(host, DEADLINE).value >= 0:
         resume(host, deadline_of(host))
 
 
@@ -133,6 +123,8 @@ def _serve(hosts, lanes, due, queue, items):
         host = host_at(hosts, np.int64(lowest_bit(left)))
         left &= left - _LOWEST
         interrupt(host)
+        look(host)
+        _handle(host, queue, items)
         _act(host, queue, items)
     left = where_set(lanes, _NEEDS_DRAWS)
     if left != _NONE:
@@ -154,10 +146,9 @@ def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue
     nobody, no_lock = np.int32(n_tiles * TILE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
         if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT_ITEM] < queue[COUNT]:
-            if scalar_only:
-                _load(host_at(hosts, lane), queue, items)
-            else:
-                _begin(host_at(hosts, lane), queue, items)
+            _load(host_at(hosts, lane), queue, items)
+            if not scalar_only:
+                _act(host_at(hosts, lane), queue, items)
     for _ in range(n_steps):
         if queue[RUNNING_LANES] == 0:
             break
@@ -165,7 +156,7 @@ def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue
         if scalar_only:
             for lane in range(in_use):
                 if lanes[DEADLINE * STRIDE + lane] >= 0:
-                    _step(host_at(hosts, lane), queue, items)
+                    _handle(host_at(hosts, lane), queue, items)
             continue
         passes.next_attempt(rows, lanes, n_tiles, zero)
         passes.draws_of(lanes, draws, drawn_pairs, stride)

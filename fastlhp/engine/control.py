@@ -1,6 +1,6 @@
 """The hypervisor: one step of a lane in scalar code.
 
-`step` finds the next event of the lane, in the order of `docs/semantics.md` section 2, and handles it. It can do
+`look` finds the next event of the lane, in the order of `docs/semantics.md` section 2, and `handle` handles it. They do
 everything that the vector passes do, so that a lane driven by it alone gives the same results.
 """
 
@@ -671,9 +671,8 @@ def look(host):
 
 
 @device
-def step(host):
-    """Handle the lane's next event. True if that is the end of its replication (which is left to the caller)."""
-    look(host)
+def handle(host):
+    """Handle the event that `look` has found. True if that is the end of the replication (left to the caller)."""
     t, kind, p = host.next_at, host.next_kind, host.next_pcpu
     if kind == NEXT_EDGE:
         host.done_until = t - 1  # guests' events at t are still to come

@@ -13,14 +13,12 @@ from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
     attempt_of,
-    book_waits,
     count_wait,
     draw_threshold,
     is_constant,
     start_hold,
 )
 from fastlhp.engine.rows import (
-    clear_waits,
     count_of,
     dequeue,
     enqueue,
@@ -211,11 +209,6 @@ def interrupt(host):
                 elif is_new_waiter(host, p):
                     insert_by_attempt(host, newcomers, n_new, p)
                     n_new += 1
-        if waits_of(host, p, WAITS).value != 0:
-            m = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm
-            total, longest = waits_of(host, p, WAITS_NS).value, waits_of(host, p, LONGEST_WAIT_NS).value
-            book_waits(host, m, waits_of(host, p, WAITS).value, total, longest)
-            clear_waits(host, p)
         next_attempt = get_course(host, NEXT, p)
         if moves and next_attempt != NEVER:
             place_guest(host, p, next_attempt, get_course(host, COURSE, p), at)

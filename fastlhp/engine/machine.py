@@ -11,6 +11,7 @@ import numpy as np
 from fastlhp.engine.draws import draw_if_due, duration, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.rows import (
+    clear_waits,
     cycle_of,
     dequeue,
     get,
@@ -31,6 +32,7 @@ from fastlhp.engine.rows import (
     slot_of,
     spins_on,
     user_drawn,
+    waits_of,
 )
 from fastlhp.engine.state import (
     ATTEMPT,
@@ -50,6 +52,7 @@ from fastlhp.engine.state import (
     IN_RING,
     KERNEL,
     LONGEST_NS,
+    LONGEST_WAIT_NS,
     NEVER,
     NOBODY,
     NOT_EXTENDED,
@@ -67,6 +70,8 @@ from fastlhp.engine.state import (
     UNTIL,
     USER,
     WAITING,
+    WAITS,
+    WAITS_NS,
     WAKEUP,
     WORD_SCALAR,
     WORD_UNFAIR,
@@ -236,17 +241,23 @@ def histogram_bin(x):
 @device
 def book_wait(host, m, wait):
     """Book to VM m a contended acquisition that waited for ``wait`` ns."""
-    book_waits(host, m, 1, wait, wait)
+    vm = vm_at(host.vms, m)
+    vm.contended_acquisitions += 1
+    vm.wait_ns += wait
+    vm.wait_max_ns = max(vm.wait_max_ns, wait)
     count_wait(host, wait, 1)
 
 
 @device
-def book_waits(host, m, n, total, longest):
-    """Book to VM m n contended acquisitions: how long they waited together, and the longest wait."""
-    vm = vm_at(host.vms, m)
-    vm.contended_acquisitions += n
-    vm.wait_ns += total
-    vm.wait_max_ns = max(vm.wait_max_ns, longest)
+def book_waits(host, p):
+    """Book the waits of the vCPU on p that the course has noted."""
+    n = waits_of(host, p, WAITS).value
+    if n != 0:
+        vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
+        vm.contended_acquisitions += n
+        vm.wait_ns += waits_of(host, p, WAITS_NS).value
+        vm.wait_max_ns = max(vm.wait_max_ns, waits_of(host, p, LONGEST_WAIT_NS).value)
+        clear_waits(host, p)
 
 
 @device
@@ -497,6 +508,7 @@ def take_off(host, p, state, t):
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     vcpu = vcpu_at(host.vcpus, v)
+    book_waits(host, p)
     phase = phase_of(host, p)
     vcpu.phase = phase
     vcpu.slot = slot_of(host, p)
