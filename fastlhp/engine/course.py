@@ -384,7 +384,7 @@ def foresee_cycle(host, p, waits, at):
     draw_if_due(host, v, after)
     hold = hold_drawn(host, v, slot) if waits != 0 else np.int64(0)
     rest = user_drawn(host, v, after) + kernel_drawn(host, v, after)
-    if rest == 0 or (at | hold | rest) > FAR:
+    if rest == 0 or (at | hold | rest) >= FAR:
         return False
     end = at + hold
     put_course(host, NEXT, p, end + rest)

@@ -65,7 +65,7 @@ NEEDS_NOTE, NEEDS_DRAWS = _lane(state.NEEDS_NOTE), _lane(state.NEEDS_DRAWS)
 NEEDS_STEP = _lane(state.NEEDS_STEP)
 
 _ZERO, _ONE, _TWO, _THREE, _FOUR = _I(0), _I(1), _I(2), _I(3), _I(4)
-_NEVER, _FAR = _I(NEVER), _I(FAR)
+_NEVER, _TOO_FAR = _I(NEVER), _I(-FAR)  # the bits of what is FAR or more
 _LOCK_SHIFT = _I(LOCK_SHIFT)
 _SLOT_MASK = _I(SLOT_MASK)
 _TWO64, _ONE64 = _U(2), _U(1)
@@ -163,11 +163,12 @@ def _acquire(lanes, l, hold, rest, new_pos, halts, nobody, no_lock, zero):
     now, free, before = lanes[NOW + l], lanes[FREE + l], lanes[DEADLINE + l]
     begin = select(free > now, free, now)
     blocked = begin == _NEVER
+    begins = begin != _NEVER
     end = _I(begin + hold)
-    is_far = (_I(_I(begin | hold) | rest) > _FAR) & (begin != _NEVER)
+    is_far = (_I(_I(_I(begin | hold) | rest) & _TOO_FAR) != _ZERO) & begins
     ends_before = (free == now) | (rest == _ZERO) | is_far
     deadline = select(ends_before, _I(now - _ONE), before)
-    deadline = select(halts & (begin != _NEVER) & (end <= deadline), _I(end - _ONE), deadline)
+    deadline = select(halts & begins & (end <= deadline), _I(end - _ONE), deadline)
     deadline = select(before < deadline, before, deadline)
     is_over = now > deadline
     row, lock = lanes[ROW + l], lanes[LOCK + l]

@@ -53,7 +53,7 @@ WAITS, WAITS_NS and LONGEST_WAIT_NS, as int64: those of the course that are over
 NEVER = 2**31 - 1
 SEE_RECORD = -(2**31)
 FAR = 2**29
-"""Times and durations beyond it are left to scalar code: a sum of three others is still an int32."""
+"""Times and durations from it on are left to scalar code: a sum of three others is still an int32."""
 
 # POSITION. Its low bits index the lane's draws: the hold time of the cycle and the user time after it.
 SLOTS = 32  # cycles for which a vCPU has draws

@@ -96,6 +96,25 @@ def test_random_guard_cases_of_later_schedulers(first: int, policies: tuple[obje
     check_cases(range(first, first + len(policies)), "guard")
 
 
+@pytest.mark.parametrize("user", ["1073741824ns", "600ms", "3ms"])
+@pytest.mark.parametrize("hold", ["1073741824ns", "400ms", "1ns", "0ns"])
+@pytest.mark.parametrize("lock", ["ticket", "test_and_set"])
+def test_long_and_short_times(user: str, hold: str, lock: str) -> None:
+    """Times that do not fit into the vectors, alone and in sums, and such that take no time."""
+    study = load(
+        {
+            "study": {"name": "long", "seed": 3, "duration": "9s", "warmup": "1s", "replications": 2},
+            "host": {"pcpus": 2, "frequency": "1GHz"},
+            "policy": {"scheduler": {"kind": "round_robin", "slice": {"uniform": ["300ms", "900ms"]}}},
+            "vm": [
+                {"name": "a", "vcpus": 2, "lock": {"kind": lock}, "user": user, "kernel": user, "hold": hold},
+                {"name": "b", "vcpus": 2, "lock": {"kind": lock}, "user": {"exponential": "8ms"}, "hold": hold},
+            ],
+        }
+    )
+    assert differences(study.configurations[0], study.seed, study.replications) == []
+
+
 def test_cases_that_failed() -> None:
     """Random studies that found a mistake."""
     check_cases(FOUND)
