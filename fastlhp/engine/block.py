@@ -33,6 +33,7 @@ from fastlhp.engine.state import (
     TILE,
     TILE_SIZE,
     VCPU_SHIFT,
+    config_at,
     host_at,
 )
 from fastlhp.errors import FastlhpError
@@ -47,6 +48,9 @@ _NONE, _LOWEST = np.uint64(0), np.uint64(1)
 
 ITEMS = 4096
 """Places in the ring of items of a block."""
+
+AT_ONCE = 256
+"""Events of one lane after which scalar code turns to the others."""
 
 # The queue of a block: what `advance` shares with Python. Items are counted from its start on.
 NEXT_ITEM, COUNT, RUNNING_LANES, STEPS = range(4)
@@ -63,7 +67,7 @@ def _load(host, queue, items):
         look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
-        host.next_at = FOREVER
+        host.next_at, host.intervenes_at = FOREVER, 2 * FOREVER - 1
         for p in range(host.n_row):
             put_course(host, NEXT, p, NEVER)
 
@@ -81,9 +85,13 @@ def _handle(host, queue, items):
 
 @device
 def _act(host, queue, items):
-    """Let the hypervisor act in the lane until all events of an instant are done; then its course begins."""
-    while host.next_at <= host.done_until:
+    """Let scalar code go on with the lane until its course can begin, and is worth the trouble."""
+    n = 0
+    while host.next_at <= host.done_until or (
+        n < AT_ONCE and host.intervenes_at - host.next_at < config_at(host.config, 0).short_ns
+    ):
         _handle(host, queue, items)
+        n += 1
     if lane_value(host, DEADLINE).value >= 0:
         resume(host, deadline_of(host))
 

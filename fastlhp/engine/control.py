@@ -653,11 +653,11 @@ def look(host):
                     pcpu_at_time, pcpu_next, at_threshold = until, p, True
             elif until < guest_at:
                 guest_at, guest = until, p
-    t = min(min(guest_at, pcpu_at_time), min(host.slot_end, host.next_wake))
+    host.intervenes_at = min(min(pcpu_at_time, host.edge), min(host.slot_end, host.next_wake))
+    t = min(guest_at, host.intervenes_at)
     host.next_at = t
     host.next_pcpu = pcpu_next
-    if host.edge <= t:
-        host.next_at = host.edge
+    if host.edge == t:
         host.next_kind = NEXT_EDGE
     elif guest_at == t:
         host.next_kind = NEXT_GUEST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,20 @@ from fastlhp.model.distributions import Constant, Distribution, Exponential
 from fastlhp.model.policy import PolicyParameters
 from fastlhp.policies import kinds
 
+SHORT_PHASES = 4
+"""Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
+
 
 def has_choice(spec: VmSpec) -> bool:
     """Whether the cycles of a VM differ by more than their user and hold times."""
     return spec.lock.count > 1 or not spec.kernel.is_zero or spec.halt_probability > 0
+
+
+def _phase_ns(specs: Sequence[VmSpec]) -> float:
+    """Mean length of the phases of running guests."""
+    return sum(spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns) for spec in specs) / (
+        2 * sum(spec.vcpus for spec in specs)
+    )
 
 
 class Encoded:
@@ -82,6 +93,10 @@ class Encoded:
         config["threshold_max"] = threshold_max.value_ns if grows else 0
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
+        if (vms["lock_word"] & state.WORD_SCALAR).all():
+            config["short_ns"] = state.FOREVER
+        else:
+            config["short_ns"] = round(SHORT_PHASES * _phase_ns(specs) / host.pcpus)
         config["window_end"] = configuration.warmup_ns + configuration.duration_ns
         self.n_tile = -(-host.pcpus // state.TILE)
         self.n_lock = first_lock

@@ -193,13 +193,14 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end"
+            "window_start window_end short_ns"
         ).split()
     ]
 )
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
-``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on."""
+``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
+``short_ns`` is a time in which guests do so little that their course is not worth the trouble (`block.py`)."""
 
 VM_CONFIG = np.dtype(
     [
@@ -219,7 +220,7 @@ HOST = _record(
     "lanes present base_ns resumed measuring histogram is_simple streams "
     "draws choices half words newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
-    "next_at next_kind next_pcpu edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
+    "next_at next_kind next_pcpu intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
     "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
@@ -229,9 +230,10 @@ TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and 
 
 is_simple: whether all locks are queued ones without handover, and waiters have no threshold; done_until: all events
 of guests up to it are done; resumed: what it was when the course began, relative to base_ns; next_*: the next event,
-as `control.py` has found it; edge: the next edge of the measured window; settled_until: how far idle time,
-fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles; slot_end:
-the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
+as `control.py` has found it; intervenes_at: the next one that is not a guest's; edge: the next edge of the measured
+window; settled_until: how far idle time, fragmentation and priority inversion are integrated; now: the instant of the
+event that scalar code handles; slot_end: the next event of the scheduler that is not a single pCPU's; tick_at,
+costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(
