@@ -67,7 +67,7 @@ def _load(host, queue, items):
         look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
-        host.next_at, host.intervenes_at = FOREVER, 2 * FOREVER - 1
+        host.next_at, host.intervenes_at = FOREVER, 2 * FOREVER - 1  # a lane at rest has nothing to do for ever
         for p in range(host.n_row):
             put_course(host, NEXT, p, NEVER)
 

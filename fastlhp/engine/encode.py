@@ -16,6 +16,7 @@ from fastlhp.model.distributions import Constant, Distribution, Exponential
 from fastlhp.model.policy import PolicyParameters
 from fastlhp.policies import kinds
 
+ALWAYS = state.FOREVER // 2
 SHORT_PHASES = 4
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
 
@@ -94,7 +95,7 @@ class Encoded:
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
         if (vms["lock_word"] & state.WORD_SCALAR).all():
-            config["short_ns"] = state.FOREVER
+            config["short_ns"] = ALWAYS
         else:
             config["short_ns"] = round(SHORT_PHASES * _phase_ns(specs) / host.pcpus)
         config["window_end"] = configuration.warmup_ns + configuration.duration_ns
