@@ -49,7 +49,7 @@ _NONE, _LOWEST = np.uint64(0), np.uint64(1)
 ITEMS = 4096
 """Places in the ring of items of a block."""
 
-AT_ONCE = 256
+AT_ONCE = 64
 """Events of one lane after which scalar code turns to the others."""
 
 # The queue of a block: what `advance` shares with Python. Items are counted from its start on.

@@ -35,6 +35,8 @@ def forget_compiled() -> None:
 PACKAGE = Path(__file__).resolve().parent.parent
 OLD_S = 30 * 24 * 3600
 
+#: Newest version of Numba with which `compiling` was tried: it uses what later ones may change.
+NEWEST_TRIED = (0, 68)
 #: No ``fastmath``: with it the last bit of a result would depend on the CPU.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 #: Device functions are called by kernels only: no wrappers for Python or C callers.
@@ -95,7 +97,11 @@ def compile_device(function: Callable[..., Any]) -> Any:
 
 
 def _compiling() -> Any:
-    """The module `compiling`; None with a version of Numba that it does not know."""
+    """The module `compiling`; None with a version of Numba with which it was not tried."""
+    import numba
+
+    if numba.version_info.short > NEWEST_TRIED:
+        return None
     try:
         from fastlhp.engine import compiling
     except ImportError:

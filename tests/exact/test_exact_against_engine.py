@@ -20,7 +20,7 @@ from fastlhp.exact.results import EXACT_METRICS, ExactResults
 from fastlhp.results.metrics import METRICS
 from fastlhp.results.results import Results
 
-FEW, MANY = 400, 1600
+FEW, MANY = 800, 1600
 """Replications by day and by night: pinned orders and placements last for ever, so that only more replications help."""
 FAMILY_ERROR = 0.01
 # Those that are ratios of others, or others in another unit, say nothing more.

@@ -13,7 +13,7 @@ def outcome(case):
 @pytest.mark.parametrize(
     ("make", "replications"),
     [
-        (published._kernel_build, 2),
+        (published._kernel_build, 6),
         (published._extra_schedule, 8),
         (published._extra_schedule_is_fair, 2),
         (published._spin_tail, 4),

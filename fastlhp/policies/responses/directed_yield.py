@@ -1,9 +1,9 @@
 """Directed yield: after a threshold of spinning, a sibling runs instead.
 
 What KVM does after a pause-loop exit (``kvm_vcpu_on_spin`` and ``yield_to`` in ``virt/kvm/kvm_main.c``), with
-the choice of the sibling as a parameter: `holder` is the oracle that bounds what any choice can gain,
-`random` knows nothing, `waiter` is the bad choice that boosts those who would only spin as well, `round_robin`
-is KVM's own loop over the siblings. Why the choice matters, and why those that have just yielded themselves are passed
+the choice of the sibling as a parameter: `holder` is the oracle that knows who has the lock, `random` knows
+nothing, `waiter` is the bad choice that boosts those who would only spin as well, `round_robin` is KVM's own
+loop over the siblings. Why the choice matters, and why those that have just yielded themselves are passed
 over every other time: [1]_.
 
 With pause-loop exiting the threshold is a window that grows with every exit until the vCPU is scheduled in anew
