@@ -48,7 +48,6 @@ LANES = _U(state.LANES)
 STRIDE = _U(state.STRIDE)
 ROW_1, ROW_2, ROW_3 = _U(state.STRIDE), _U(2 * state.STRIDE), _U(3 * state.STRIDE)
 TILE_SIZE = _U(state.TILE_SIZE)
-LOCK_TILE = _U(state.FIELD_SIZE)
 NEXT, COURSE = _U(state.NEXT * state.FIELD_SIZE), _U(state.COURSE * state.FIELD_SIZE)
 
 
