@@ -16,7 +16,7 @@ from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit, where_set
 from fastlhp.engine.memory import allocate
 from fastlhp.engine.replication import start_replication
-from fastlhp.engine.rows import put_course
+from fastlhp.engine.rows import put_course, vcpu_in
 from fastlhp.engine.state import (
     CYCLE_OF_VCPU_MASK,
     DEADLINE,
@@ -67,7 +67,10 @@ def _load(host, queue, items):
         look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
-        host.next_at, host.intervenes_at = FOREVER, 2 * FOREVER - 1  # a lane at rest has nothing to do for ever
+        host.next_at, host.intervenes_at = (
+            FOREVER,
+            2 * FOREVER - 1,
+        )  # a lane at rest has nothing to do for ever
         for p in range(host.n_row):
             put_course(host, NEXT, p, NEVER)
 
@@ -108,7 +111,7 @@ def _draw(hosts, lanes, left, due, scratch):
         lane = np.int64(lowest_bit(left))
         left &= left - _LOWEST
         position = np.int64(lanes[NEW_POS * STRIDE + lane])
-        v = (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
+        v = vcpu_in(position)
         if is_due(host_at(hosts, lane), v, position & SLOT_MASK):
             draw_words(host_at(hosts, lane), v, scratch + 8 * HALF * n)
             due[2 * n] = np.int32(lane)

@@ -194,7 +194,7 @@ def move_clock(host, t):
     host.now = t
 
 
-# The guest, for events that the vector passes leave
+# The guest, step by step
 
 
 @device

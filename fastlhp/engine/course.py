@@ -12,8 +12,8 @@ import numpy as np
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
+    add_wait,
     attempt_of,
-    count_wait,
     draw_threshold,
     is_constant,
     start_hold,
@@ -38,14 +38,13 @@ from fastlhp.engine.rows import (
     put_word_only,
     spins_on,
     user_drawn,
-    waits_of,
+    vcpu_in,
 )
 from fastlhp.engine.state import (
     ATTEMPT,
     BEGIN,
     COUNT_UNIT,
     COURSE,
-    CYCLE_OF_VCPU_MASK,
     DEADLINE,
     FAR,
     FREE,
@@ -55,7 +54,6 @@ from fastlhp.engine.state import (
     HOLDING,
     KERNEL,
     LOCK,
-    LONGEST_WAIT_NS,
     NEVER,
     NEXT,
     NOBODY,
@@ -69,10 +67,7 @@ from fastlhp.engine.state import (
     TRAP_NONE,
     UNTIL,
     USER,
-    VCPU_SHIFT,
     WAITING,
-    WAITS,
-    WAITS_NS,
     WORD_FORESEEABLE,
     WORD_SCALAR,
     WORD_UNFAIR,
@@ -124,14 +119,13 @@ def note_wait(host):
 @device
 def note_special_wait(host, p, g, now):
     """The attempt at lock g that p has made has to wait, and that may end the course."""
-    word = get_word(host, g)
-    if word & (WORD_FORESEEABLE | WORD_SCALAR) != WORD_FORESEEABLE:
+    if not is_foreseeable(host, g):
         limit_deadline(host, now - 1)
         return
     if config_at(host.config, 0).threshold != 0:
-        v = (get(host, POSITION, p) & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
+        v = vcpu_in(get(host, POSITION, p))
         put_until(host, p, draw_threshold(host, v, host.base_ns + now))
-    if word & WORD_UNFAIR != 0:
+    if get_word(host, g) & WORD_UNFAIR != 0:
         q = lock_at(host.lock_records, g).waiter
         lock_at(host.lock_records, g).waiter = p
         if q >= 0 and q != p and spins_on(host, q, g) and get(host, BEGIN, q) >= now:
@@ -164,10 +158,7 @@ def conclude_wait(host, p):
     """
     n = np.int64(get(host, GUEST_PHASE, p) == WAITING)
     wait = n * (host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
-    waits_of(host, p, WAITS).value += n
-    waits_of(host, p, WAITS_NS).value += wait
-    waits_of(host, p, LONGEST_WAIT_NS).value = max(waits_of(host, p, LONGEST_WAIT_NS).value, wait)
-    count_wait(host, wait, n)
+    add_wait(host, p, wait, n)
     if n & np.int64(not is_new_waiter(host, p)) != 0:
         dequeue_waiter(host, lock_on(host, p))
 
@@ -219,7 +210,7 @@ def interrupt(host):
 @device
 def place_guest(host, p, next_attempt, course, at):
     """Put the present of p where its vCPU, which does not wait, is at an instant before its next attempt."""
-    v, slot = (course & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT, course & SLOT_MASK
+    v, slot = vcpu_in(course), course & SLOT_MASK
     user_end = next_attempt - kernel_drawn(host, v, slot)
     end = user_end - user_drawn(host, v, slot)
     last = (slot - 1) & SLOT_MASK
@@ -256,7 +247,7 @@ def before_attempt(host, p, v, slot, attempt, at):
 def withdraw_wait(host, p, at):
     """The attempt of the vCPU on p, which has to wait, comes after the end of the course."""
     position = get(host, POSITION, p)
-    v = (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
+    v = vcpu_in(position)
     threshold = config_at(host.config, 0).threshold
     if threshold != 0 and not is_constant(threshold) and is_foreseeable(host, lock_on(host, p)):
         vcpu_at(host.vcpus, v).n_threshold -= 1  # it will be drawn again
@@ -316,7 +307,7 @@ def foresee_attempt(host, p, phase):
     until = get(host, UNTIL, p)
     attempt = until
     if phase == USER:
-        attempt += kernel_drawn(host, (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT, position & SLOT_MASK)
+        attempt += kernel_drawn(host, vcpu_in(position), position & SLOT_MASK)
     if attempt >= NEVER or pcpu_at(host.pcpus, p).trap != TRAP_NONE:
         limit_deadline(host, until - 1)
         attempt = np.int64(NEVER)
@@ -369,7 +360,7 @@ def foresee_release(host, p):
 def end_of_hold(host, p, begin):
     """When the vCPU on p releases the lock that it gets at an instant."""
     position = get(host, POSITION, p)
-    return begin + hold_drawn(host, (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT, position & SLOT_MASK)
+    return begin + hold_drawn(host, vcpu_in(position), position & SLOT_MASK)
 
 
 @device
@@ -379,7 +370,7 @@ def foresee_cycle(host, p, waits, at):
     False if scalar code has to see to that.
     """
     position = get(host, POSITION, p)
-    v, slot = (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT, position & SLOT_MASK
+    v, slot = vcpu_in(position), position & SLOT_MASK
     after = (slot + 1) & SLOT_MASK
     draw_if_due(host, v, after)
     hold = hold_drawn(host, v, slot) if waits != 0 else np.int64(0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.jit import device
+from fastlhp.engine.rows import is_in_newer_half
 from fastlhp.engine.state import (
     CHOICE,
     CONSTANT,
@@ -233,7 +234,7 @@ def _to_durations(distribution, address, n):
 
 @device
 def store_half(host, v, address):
-    """Let the vCPU's next half be that of the variates at an address, in place of the one before its newest."""
+    """Let the vCPU's next half be that of the variates at an address, in place of the older one."""
     stream = stream_at(host.streams, v)
     vm_config = vm_config_at(stream.vm_config, 0)
     n = np.uint64(host.half)
@@ -254,20 +255,14 @@ def store_half(host, v, address):
     if host.choices != 0 and (vm_config.has_choice != 0 or stream.halves < 2):
         kernel, more_zeros = fill_choices(host, v, stream.halves * HALF, HALF)
         zeros += more_zeros
-    if stream.halves & 1 == 0:
-        stream.user_ns += stream.even_user_ns
-        stream.kernel_ns += stream.even_kernel_ns
-        stream.hold_ns += stream.even_hold_ns
-        stream.zeros += stream.even_zeros
-        stream.even_user_ns, stream.even_kernel_ns = user, kernel
-        stream.even_hold_ns, stream.even_zeros = hold, zeros
-    else:
-        stream.user_ns += stream.odd_user_ns
-        stream.kernel_ns += stream.odd_kernel_ns
-        stream.hold_ns += stream.odd_hold_ns
-        stream.zeros += stream.odd_zeros
-        stream.odd_user_ns, stream.odd_kernel_ns = user, kernel
-        stream.odd_hold_ns, stream.odd_zeros = hold, zeros
+    stream.older_user_ns, stream.older_kernel_ns = stream.newer_user_ns, stream.newer_kernel_ns
+    stream.older_hold_ns, stream.older_zeros = stream.newer_hold_ns, stream.newer_zeros
+    stream.newer_user_ns, stream.newer_kernel_ns = stream.user_ns, stream.kernel_ns
+    stream.newer_hold_ns, stream.newer_zeros = stream.hold_ns, stream.zeros
+    stream.user_ns += user
+    stream.kernel_ns += kernel
+    stream.hold_ns += hold
+    stream.zeros += zeros
     stream.halves += 1
 
 
@@ -293,7 +288,7 @@ def is_due(host, v, slot):
     The first attempt in the newer half may still be withdrawn (`course.interrupt`); the user time before it is in the
     older one.
     """
-    return (slot // HALF) & 1 == (stream_at(host.streams, v).halves - 1) & 1 and slot % HALF > 1
+    return is_in_newer_half(host, v, slot) and slot % HALF > 1
 
 
 @device
@@ -336,8 +331,6 @@ def start_draws(host, v):
     vm_config = vm_config_at(stream.vm_config, 0)
     k, c = philox4x32(vcpu.vm, vcpu.index, host.replication, CYCLE, host.seed_low, host.seed_high)
     stream.key, stream.counter, stream.halves = np.int64(k), np.int64(c), 0
-    stream.even_user_ns, stream.even_kernel_ns, stream.even_hold_ns, stream.even_zeros = 0, 0, 0, 0
-    stream.odd_user_ns, stream.odd_kernel_ns, stream.odd_hold_ns, stream.odd_zeros = 0, 0, 0, 0
     w0, _ = philox2x32(_U32, c, k)
     user = duration(vm_config.user, np.int64(w0))
     int32_at(host.draws, 2 * (v * SLOTS + SLOTS - 1) + 1).value = np.int32(user)

@@ -16,9 +16,10 @@ from fastlhp.model.distributions import Constant, Distribution, Exponential
 from fastlhp.model.policy import PolicyParameters
 from fastlhp.policies import kinds
 
-ALWAYS = state.FOREVER // 2
 SHORT_PHASES = 4
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
+ALWAYS = state.FOREVER // 2
+"""Longer than until any intervention, but shorter than for what a lane at rest waits."""
 
 
 def has_choice(spec: VmSpec) -> bool:
@@ -94,6 +95,8 @@ class Encoded:
         config["threshold_max"] = threshold_max.value_ns if grows else 0
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
+        is_queued = vms["lock_word"] & (state.WORD_FORESEEABLE | state.WORD_UNFAIR) == state.WORD_FORESEEABLE
+        config["is_simple"] = threshold is None and is_queued.all()
         if (vms["lock_word"] & state.WORD_SCALAR).all():
             config["short_ns"] = ALWAYS
         else:

@@ -19,7 +19,7 @@ from fastlhp.engine.rows import (
     get_word,
     hold_drawn,
     hold_drawn_on,
-    is_in_newest_half,
+    is_in_newer_half,
     kernel_drawn,
     leave_queue_running,
     lock_on,
@@ -239,18 +239,17 @@ def histogram_bin(x):
 
 
 @device
-def book_wait(host, m, wait):
-    """Book to VM m a contended acquisition that waited for ``wait`` ns."""
-    vm = vm_at(host.vms, m)
-    vm.contended_acquisitions += 1
-    vm.wait_ns += wait
-    vm.wait_max_ns = max(vm.wait_max_ns, wait)
-    count_wait(host, wait, 1)
+def add_wait(host, p, wait, n):
+    """The vCPU on p has got its lock after ``wait`` ns: booked when it leaves. n is 1, or 0 if it did not wait."""
+    waits_of(host, p, WAITS).value += n
+    waits_of(host, p, WAITS_NS).value += wait
+    waits_of(host, p, LONGEST_WAIT_NS).value = max(waits_of(host, p, LONGEST_WAIT_NS).value, wait)
+    int64_at(host.histogram, histogram_bin(wait)).value += n & host.measuring
 
 
 @device
 def book_waits(host, p):
-    """Book the waits of the vCPU on p that the course has noted."""
+    """Book the waits of the vCPU on p to its VM."""
     n = waits_of(host, p, WAITS).value
     if n != 0:
         vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
@@ -258,12 +257,6 @@ def book_waits(host, p):
         vm.wait_ns += waits_of(host, p, WAITS_NS).value
         vm.wait_max_ns = max(vm.wait_max_ns, waits_of(host, p, LONGEST_WAIT_NS).value)
         clear_waits(host, p)
-
-
-@device
-def count_wait(host, wait, n):
-    """Count n waits of ``wait`` ns in the histogram, within the window."""
-    int64_at(host.histogram, histogram_bin(wait)).value += n & host.measuring
 
 
 @device
@@ -338,7 +331,7 @@ def put_thresholds(host, p, t):
         put_until(host, p, vcpu.threshold_at)
     else:
         first = min(vcpu.threshold_at, max(vcpu.patience_at, t))
-        put_until(host, p, min(first, t + LONGEST_NS))  # rows cannot hold more; then it is looked at again
+        put_until(host, p, min(first, t + LONGEST_NS))  # UNTIL cannot hold more; then it is looked at again
 
 
 @device
@@ -375,7 +368,7 @@ def start_handover(host, p, length, t):
 @device
 def end_wait(host, p, t):
     """The wait of the vCPU on p is over: book it and start HOLDING."""
-    book_wait(host, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm, t - attempt_of(host, p))
+    add_wait(host, p, t - attempt_of(host, p), 1)
     start_hold(host, p, t)
 
 
@@ -504,7 +497,7 @@ def next_cycle(host, p, t):
 
 @device
 def take_off(host, p, state, t):
-    """Move the guest that runs on p from its row to its record."""
+    """Move the guest that runs on p to its record."""
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     vcpu = vcpu_at(host.vcpus, v)
@@ -536,7 +529,7 @@ def take_off(host, p, state, t):
 
 @device
 def put_on(host, p, t):
-    """Move the guest of p's vCPU from its record to the row: it runs. A waiter spins (see `resume_wait`)."""
+    """Move the guest of p's vCPU from its record to p: it runs. A waiter spins (see `resume_wait`)."""
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     vcpu = vcpu_at(host.vcpus, v)
@@ -646,18 +639,12 @@ def consumed(host, v, t):
         slot = slot_of(host, p)
         residual = get_until(host, p) - t
     cycles = cycle_of(host, v, slot)
-    user, kernel, hold, zeros = stream.user_ns, stream.kernel_ns, stream.hold_ns, stream.zeros
-    if is_in_newest_half(host, v, slot):
-        if slot < HALF:
-            user += stream.odd_user_ns
-            kernel += stream.odd_kernel_ns
-            hold += stream.odd_hold_ns
-            zeros += stream.odd_zeros
-        else:
-            user += stream.even_user_ns
-            kernel += stream.even_kernel_ns
-            hold += stream.even_hold_ns
-            zeros += stream.even_zeros
+    if is_in_newer_half(host, v, slot):
+        user, kernel = stream.newer_user_ns, stream.newer_kernel_ns
+        hold, zeros = stream.newer_hold_ns, stream.newer_zeros
+    else:
+        user, kernel = stream.older_user_ns, stream.older_kernel_ns
+        hold, zeros = stream.older_hold_ns, stream.older_zeros
     for i in range(slot // HALF * HALF, slot):
         hold_ns, user_ns, kernel_ns = (
             hold_drawn(host, v, i),

@@ -23,8 +23,6 @@ from fastlhp.engine.state import (
     UNTIL,
     USER,
     VCPU,
-    WORD_FORESEEABLE,
-    WORD_UNFAIR,
     config_at,
     int64_array,
     item_at,
@@ -70,7 +68,7 @@ def start_replication(host, item_address):
     host.n_slot_draw = 0
     host.error = 0
     host.done_until = 0
-    host.is_simple = np.int64(config.threshold == 0)
+    host.is_simple = config.is_simple
     for p in range(host.n_row):
         put_course(host, NEXT, p, NEVER)
     for p in range(host.n_pcpu):
@@ -124,8 +122,6 @@ def _start_vm(host, m):
         lock.serving = 0
         lock.out_of_order = 0
         lock.waiter = -1
-        if vm_config.lock_word & (WORD_FORESEEABLE | WORD_UNFAIR) != WORD_FORESEEABLE:
-            host.is_simple = 0
     for j in range(vm_config.n_vcpu):
         v = vm_config.first_vcpu + j
         fields = int64_array(host.vcpus + 8 * _VCPU_WORDS * v, _VCPU_WORDS)

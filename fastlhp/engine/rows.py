@@ -92,6 +92,12 @@ def phase_of(host, p):
 
 
 @device
+def vcpu_in(position):
+    """The vCPU of a POSITION."""
+    return (position & CYCLE_OF_VCPU_MASK) >> VCPU_SHIFT
+
+
+@device
 def position_of(host, v, slot):
     """POSITION of vCPU v in the cycle in ``slot``."""
     return (v << VCPU_SHIFT) | slot | cycle_bits(host, v, slot)
@@ -196,7 +202,7 @@ def cycle_bits(host, v, slot):
 
 
 @device
-def is_in_newest_half(host, v, slot):
+def is_in_newer_half(host, v, slot):
     """Whether ``slot`` is in the half that was drawn last; the other one then is behind the vCPU."""
     return (slot // HALF) & 1 == (stream_at(host.streams, v).halves - 1) & 1
 
@@ -204,7 +210,7 @@ def is_in_newest_half(host, v, slot):
 @device
 def cycle_of(host, v, slot):
     """Number of the cycle in ``slot``, from 0."""
-    half = stream_at(host.streams, v).halves - 2 + np.int64(is_in_newest_half(host, v, slot))
+    half = stream_at(host.streams, v).halves - 2 + np.int64(is_in_newer_half(host, v, slot))
     return half * HALF + slot % HALF
 
 

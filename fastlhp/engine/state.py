@@ -47,7 +47,7 @@ GUEST_PHASE the guest phase, NOBODY if no guest runs
 ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
 BEGIN     of a waiter, on the course: when it gets its lock; NEVER if it does not before the hypervisor intervenes
 
-WAITS, WAITS_NS and LONGEST_WAIT_NS, as int64: those of the course that are over, not yet booked to the VM.
+WAITS, WAITS_NS and LONGEST_WAIT_NS, as int64: those that are over and not yet booked to the VM.
 """
 
 NEVER = 2**31 - 1
@@ -193,14 +193,15 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end short_ns"
+            "window_start window_end is_simple short_ns"
         ).split()
     ]
 )
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
-``short_ns`` is a time in which guests do so little that their course is not worth the trouble (`block.py`)."""
+``is_simple`` says that all locks are queued ones without handover and that waiters have no threshold; ``short_ns`` is
+a time in which guests do so little that their course is not worth the trouble (`block.py`)."""
 
 VM_CONFIG = np.dtype(
     [
@@ -228,12 +229,11 @@ present (``present`` of the pCPUs, ``locks`` the lock words), of draws and choic
 TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU; ``words`` and
 ``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in memory).
 
-is_simple: whether all locks are queued ones without handover, and waiters have no threshold; done_until: all events
-of guests up to it are done; resumed: what it was when the course began, relative to base_ns; next_*: the next event,
-as `control.py` has found it; intervenes_at: the next one that is not a guest's; edge: the next edge of the measured
-window; settled_until: how far idle time, fragmentation and priority inversion are integrated; now: the instant of the
-event that scalar code handles; slot_end: the next event of the scheduler that is not a single pCPU's; tick_at,
-costarting: see `relaxed_coscheduling`.
+is_simple: see `CONFIG`; done_until: all events of guests up to it are done; resumed: what it was when the course
+began, relative to base_ns; next_*: the next event, as `control.py` has found it; intervenes_at: the next one that is
+not a guest's; edge: the next edge of the measured window; settled_until: how far idle time, fragmentation and
+priority inversion are integrated; now: the instant of the event that scalar code handles; slot_end: the next event of
+the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(
@@ -277,10 +277,11 @@ has not run since; pending: has spun as the head of the line, and not blocked si
 
 STREAM = _record(
     "key counter halves user_ns kernel_ns hold_ns zeros "
-    "even_user_ns even_kernel_ns even_hold_ns even_zeros odd_user_ns odd_kernel_ns odd_hold_ns odd_zeros vm_config"
+    "newer_user_ns newer_kernel_ns newer_hold_ns newer_zeros "
+    "older_user_ns older_kernel_ns older_hold_ns older_zeros vm_config"
 )
-"""Draws of a vCPU: name of its stream, and how many halves have been drawn; then sums of the drawn times, and how many
-are 0: over all that is not in memory any more, and over each of the two halves in memory; and the address of the VM's
+"""Draws of a vCPU: name of its stream, and how many halves have been drawn; sums of the drawn times, and how many are
+0: of all, and of those before the newer and before the older of the two halves in memory; and the address of the VM's
 configuration, so that drawing needs nothing else."""
 
 VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
