@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import book, book_waits, consumed, settle, settle_spinner
+from fastlhp.engine.machine import book, book_waits, consumed, look_out, settle, settle_spinner
 from fastlhp.engine.rows import is_spinning
 from fastlhp.engine.state import (
     BROKEN_ACCOUNTS,
@@ -51,6 +51,8 @@ def open_window(host, t):
     host.fragmentation_ns = 0
     add_consumed(host, -1, t)
     host.measuring = 1
+    for p in range(host.n_pcpu):
+        look_out(host, p, 0)
     host.edge = config_at(host.config, 0).window_end
 
 

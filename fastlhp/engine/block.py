@@ -229,6 +229,7 @@ class Block:
                 "words": ((LANES * 2 * HALF,), i4),
                 "newcomers": ((n_pcpu,), i8),
                 "present": ((LANES, n_pcpu * state.PRESENT_FIELDS), i4),
+                "waits": ((LANES, n_pcpu), state.WAITS),
                 "locks": ((LANES, n_lock), i4),
                 "draws": ((LANES, n_draw), i4),
                 "choices": ((LANES, n_draw if choices else 0), i4),
@@ -254,6 +255,7 @@ class Block:
                 host[name] = memory[name].ctypes.data + 4 * lane
             for name in (
                 "present",
+                "waits",
                 "locks",
                 "draws",
                 "streams",

@@ -17,6 +17,7 @@ from fastlhp.engine.machine import (
     attempt_of,
     begin_exit,
     block,
+    book_waits,
     count_preemption,
     end_wait,
     kick,
@@ -616,6 +617,8 @@ def wake(host, t):
 def rebase(host, t):
     """Count the times of the lane from t on."""
     shift = t - host.base_ns
+    for p in range(host.n_pcpu):
+        book_waits(host, p)
     for p in range(host.n_pcpu):
         if get(host, UNTIL, p) != NEVER:
             put(host, UNTIL, p, get(host, UNTIL, p) - shift)

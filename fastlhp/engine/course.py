@@ -12,9 +12,12 @@ import numpy as np
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import (
-    add_wait,
+    add_waits,
     attempt_of,
+    count_wait,
     draw_threshold,
+    end_record,
+    histogram_bin,
     is_constant,
     start_hold,
 )
@@ -54,6 +57,9 @@ from fastlhp.engine.state import (
     HOLDING,
     KERNEL,
     LOCK,
+    LOCK_MASK,
+    LOCK_SHIFT,
+    LONGEST,
     NEVER,
     NEXT,
     NOBODY,
@@ -61,6 +67,8 @@ from fastlhp.engine.state import (
     POS,
     POSITION,
     REBASE_NS,
+    RECORD,
+    RECORD_BEGIN,
     ROW,
     SLOT_MASK,
     STRIDE,
@@ -74,9 +82,11 @@ from fastlhp.engine.state import (
     config_at,
     int32_at,
     int64_array,
+    int64_at,
     lock_at,
     pcpu_at,
     vcpu_at,
+    waits_at,
 )
 
 
@@ -106,35 +116,74 @@ def note_wait(host):
     """The lane's attempt, which the passes have carried out, has to wait."""
     p = np.int64(lane_value(host, ROW).value)
     now = np.int64(lane_value(host, NOW).value)
-    conclude_wait(host, p)
-    put(host, GUEST_PHASE, p, WAITING)
-    put(host, POSITION, p, lane_value(host, POS).value)
-    put(host, ATTEMPT, p, now)
-    put(host, BEGIN, p, lane_value(host, FREE).value)
-    put(host, UNTIL, p, NEVER)
-    if host.is_simple == 0:
-        note_special_wait(host, p, np.int64(lane_value(host, LOCK).value), now)
+    free = np.int64(lane_value(host, FREE).value)
+    waits = waits_at(host.waits, p)
+    waits.attempt = np.int32(now)
+    waits.begin = np.int32(free)
+    if free - now > waits.looked_at:
+        note_special_wait(host, p, now, free)
+    else:
+        waits.count = np.int32(waits.count + 1)
+        waits.ns += free - now
+        int64_at(host.histogram, histogram_bin(free - now)).value += 1
 
 
 @device
-def note_special_wait(host, p, g, now):
-    """The attempt at lock g that p has made has to wait, and that may end the course."""
+def note_special_wait(host, p, now, free):
+    """The attempt that p has made has to wait for long, for ever, or in a host where that may end the course."""
+    if free != NEVER:
+        add_waits(host, p, 1, free - now)
+        if get(host, RECORD, p) != 0:
+            end_record(host, p, get(host, RECORD, p))
+            put(host, RECORD, p, 0)
+        if free - now > get(host, LONGEST, p):
+            put(host, RECORD, p, free - now)
+            put(host, RECORD_BEGIN, p, free)
+    if host.is_simple != 0:
+        return
+    g = np.int64(lane_value(host, LOCK).value)
     if not is_foreseeable(host, g):
         limit_deadline(host, now - 1)
         return
+    until = np.int64(NEVER)
     if config_at(host.config, 0).threshold != 0:
-        v = vcpu_in(get(host, POSITION, p))
+        v = vcpu_in(np.int64(lane_value(host, POS).value))
         put_until(host, p, draw_threshold(host, v, host.base_ns + now))
+        until = get(host, UNTIL, p)
     if get_word(host, g) & WORD_UNFAIR != 0:
         q = lock_at(host.lock_records, g).waiter
         lock_at(host.lock_records, g).waiter = p
-        if q >= 0 and q != p and spins_on(host, q, g) and get(host, BEGIN, q) >= now:
+        if q >= 0 and q != p and waits_at(host.waits, q).begin >= now and lock_tried(host, q) == g:
             # Two may be waiting when the lock is released: then it is drawn which of them is next.
-            limit_deadline(host, get(host, BEGIN, q) - 1)
-            put(host, BEGIN, p, NEVER)
-            put_course(host, NEXT, p, NEVER)
+            limit_deadline(host, waits_at(host.waits, q).begin - 1)
+            never_begin(host, p, now, free)
             put_free(host, g, NEVER)
-    limit_to_threshold(host, p)
+            free = np.int64(NEVER)
+    if free > until:
+        limit_deadline(host, until)
+
+
+@device
+def lock_tried(host, p):
+    """The lock of the last attempt of the vCPU on p."""
+    course = get_course(host, COURSE, p)
+    return (position_of(host, vcpu_in(course), (course - 1) & SLOT_MASK) >> LOCK_SHIFT) & LOCK_MASK
+
+
+@device
+def never_begin(host, p, now, free):
+    """It is not known any more when the new waiter on p gets its lock."""
+    if free != NEVER:
+        take_back(host, p, free - now)
+    waits_at(host.waits, p).begin = np.int32(NEVER)
+    put_course(host, NEXT, p, NEVER)
+
+
+@device
+def take_back(host, p, wait):
+    """The last wait on p, which has been foreseen, is not over."""
+    add_waits(host, p, -1, wait)
+    put(host, RECORD, p, 0)
 
 
 @device
@@ -148,25 +197,6 @@ def limit_to_threshold(host, p):
 def is_foreseeable(host, g):
     """Whether the order of attempts says who gets lock g next."""
     return get_word(host, g) & (WORD_FORESEEABLE | WORD_SCALAR) == WORD_FORESEEABLE
-
-
-@device
-def conclude_wait(host, p):
-    """If the vCPU on p waited when it was last looked at, it has got its lock when the course said so.
-
-    Without a branch for whether it did: that would be mispredicted every few times.
-    """
-    n = np.int64(get(host, GUEST_PHASE, p) == WAITING)
-    wait = n * (host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
-    add_wait(host, p, wait, n)
-    if n & np.int64(not is_new_waiter(host, p)) != 0:
-        dequeue_waiter(host, lock_on(host, p))
-
-
-@device
-def is_new_waiter(host, p):
-    """Whether the waiter on p has come since the course began: then it is not among those that its lock counts."""
-    return get(host, ATTEMPT, p) > host.resumed
 
 
 @device
@@ -189,45 +219,73 @@ def interrupt(host):
     n_new = np.int64(0)
     for p in range(host.n_pcpu):
         phase = get(host, GUEST_PHASE, p)
-        moves = phase != NOBODY
+        if phase == NOBODY or (phase == WAITING and get(host, BEGIN, p) > at):
+            continue
         if phase == WAITING:
-            if get(host, BEGIN, p) <= at:
-                conclude_wait(host, p)
-            else:
-                moves = False
-                if get(host, ATTEMPT, p) > at:
-                    withdraw_wait(host, p, at)
-                elif is_new_waiter(host, p):
-                    insert_by_attempt(host, newcomers, n_new, p)
-                    n_new += 1
-        next_attempt = get_course(host, NEXT, p)
-        if moves and next_attempt != NEVER:
-            place_guest(host, p, next_attempt, get_course(host, COURSE, p), at)
+            count_wait(host, p, host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
+            dequeue_waiter(host, lock_on(host, p))
+        if get(host, RECORD, p) != 0 and get(host, RECORD_BEGIN, p) <= at:
+            end_record(host, p, get(host, RECORD, p))
+            put(host, RECORD, p, 0)
+        if get_course(host, NEXT, p) == NEVER:
+            is_waiting = waits_at(host.waits, p).begin == NEVER and place_waiter(host, p, at)
+        else:
+            is_waiting = place_guest(host, p, at)
+        if is_waiting:
+            insert_by_attempt(host, newcomers, n_new, p)
+            n_new += 1
     for i in range(n_new):
         count_waiter(host, newcomers[i])
 
 
 @device
-def place_guest(host, p, next_attempt, course, at):
-    """Put the present of p where its vCPU, which does not wait, is at an instant before its next attempt."""
+def place_guest(host, p, at):
+    """Put the present of p where its vCPU is at an instant before its next attempt; true if it waits then."""
+    next_attempt, course = get_course(host, NEXT, p), get_course(host, COURSE, p)
     v, slot = vcpu_in(course), course & SLOT_MASK
-    user_end = next_attempt - kernel_drawn(host, v, slot)
-    end = user_end - user_drawn(host, v, slot)
-    last = (slot - 1) & SLOT_MASK
-    if end > at:
-        begin = end - hold_drawn(host, v, last)
-        if begin > at:
-            # It found the lock free, but after the end of the course.
-            before_attempt(host, p, v, last, begin, at)
-            put_free(host, lock_on(host, p), -1)
-        else:
-            put(host, POSITION, p, position_of(host, v, last))
-            g = lock_on(host, p)
-            put_word(host, g, get_word(host, g) + COUNT_UNIT)
-            start_hold(host, p, host.base_ns + begin)
-            put(host, UNTIL, p, end)
-    else:
+    end = next_attempt - kernel_drawn(host, v, slot) - user_drawn(host, v, slot)
+    if end <= at:
         before_attempt(host, p, v, slot, next_attempt, at)
+        return False
+    last = (slot - 1) & SLOT_MASK
+    begin = end - hold_drawn(host, v, last)
+    if begin <= at:
+        put(host, POSITION, p, position_of(host, v, last))
+        g = lock_on(host, p)
+        put_word(host, g, get_word(host, g) + COUNT_UNIT)
+        start_hold(host, p, host.base_ns + begin)
+        put(host, UNTIL, p, end)
+        return False
+    waits = waits_at(host.waits, p)
+    if waits.begin == begin:
+        take_back(host, p, begin - waits.attempt)
+        return place_waiter(host, p, at)
+    # It found the lock free, but after the end of the course.
+    before_attempt(host, p, v, last, begin, at)
+    put_free(host, lock_on(host, p), -1)
+    return False
+
+
+@device
+def place_waiter(host, p, at):
+    """Put the present of p, whose vCPU has to wait since its last attempt, where it is before that is over.
+
+    False if even the attempt comes after the end of the course.
+    """
+    course, attempt = get_course(host, COURSE, p), np.int64(waits_at(host.waits, p).attempt)
+    v, slot = vcpu_in(course), (course - 1) & SLOT_MASK
+    threshold = config_at(host.config, 0).threshold
+    if attempt > at:
+        before_attempt(host, p, v, slot, attempt, at)
+        if threshold != 0 and not is_constant(threshold) and is_foreseeable(host, lock_on(host, p)):
+            vcpu_at(host.vcpus, v).n_threshold -= 1  # it will be drawn again
+        return False
+    put(host, POSITION, p, position_of(host, v, slot))
+    put(host, GUEST_PHASE, p, WAITING)
+    put(host, ATTEMPT, p, attempt)
+    if threshold == 0:
+        put(host, UNTIL, p, NEVER)
+    return True
 
 
 @device
@@ -241,17 +299,6 @@ def before_attempt(host, p, v, slot, attempt, at):
     else:
         put(host, GUEST_PHASE, p, KERNEL)
         put(host, UNTIL, p, attempt)
-
-
-@device
-def withdraw_wait(host, p, at):
-    """The attempt of the vCPU on p, which has to wait, comes after the end of the course."""
-    position = get(host, POSITION, p)
-    v = vcpu_in(position)
-    threshold = config_at(host.config, 0).threshold
-    if threshold != 0 and not is_constant(threshold) and is_foreseeable(host, lock_on(host, p)):
-        vcpu_at(host.vcpus, v).n_threshold -= 1  # it will be drawn again
-    before_attempt(host, p, v, position & SLOT_MASK, get(host, ATTEMPT, p), at)
 
 
 @device
@@ -279,10 +326,10 @@ def count_waiter(host, p):
 @device
 def resume(host, deadline):
     """Let the course of the lane begin where its present is; it holds up to a deadline, when the hypervisor may act."""
-    host.resumed = host.done_until - host.base_ns
     lane_value(host, DEADLINE).value = np.int32(min(deadline - host.base_ns, REBASE_NS))
     for p in range(host.n_pcpu):
         phase = get(host, GUEST_PHASE, p)
+        waits_at(host.waits, p).begin = np.int32(-1)
         if phase == NOBODY:
             put_course(host, NEXT, p, NEVER)
         elif phase == USER or phase == KERNEL:
@@ -349,6 +396,7 @@ def foresee_release(host, p):
         lock_at(host.lock_records, g).waiter = q
         if foresee_cycle(host, q, 1, end):
             put(host, BEGIN, q, end)
+            waits_at(host.waits, q).begin = np.int32(end)  # for those who come to the lock before that
             put_free(host, g, end_of_hold(host, q, end))
         else:
             limit_deadline(host, end - 1)

@@ -11,7 +11,6 @@ import numpy as np
 from fastlhp.engine.draws import draw_if_due, duration, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.rows import (
-    clear_waits,
     cycle_of,
     dequeue,
     get,
@@ -32,7 +31,6 @@ from fastlhp.engine.rows import (
     slot_of,
     spins_on,
     user_drawn,
-    waits_of,
 )
 from fastlhp.engine.state import (
     ATTEMPT,
@@ -41,6 +39,7 @@ from fastlhp.engine.state import (
     COUNT_UNIT,
     EXIT,
     EXITING,
+    FAR,
     FOREVER,
     GRANT,
     GUEST_PHASE,
@@ -51,8 +50,8 @@ from fastlhp.engine.state import (
     IDLE,
     IN_RING,
     KERNEL,
+    LONGEST,
     LONGEST_NS,
-    LONGEST_WAIT_NS,
     NEVER,
     NOBODY,
     NOT_EXTENDED,
@@ -70,8 +69,6 @@ from fastlhp.engine.state import (
     UNTIL,
     USER,
     WAITING,
-    WAITS,
-    WAITS_NS,
     WAKEUP,
     WORD_SCALAR,
     WORD_UNFAIR,
@@ -84,6 +81,7 @@ from fastlhp.engine.state import (
     vcpu_at,
     vm_at,
     vm_config_at,
+    waits_at,
 )
 from fastlhp.results.counters import N_BINS
 
@@ -239,24 +237,49 @@ def histogram_bin(x):
 
 
 @device
-def add_wait(host, p, wait, n):
-    """The vCPU on p has got its lock after ``wait`` ns: booked when it leaves. n is 1, or 0 if it did not wait."""
-    waits_of(host, p, WAITS).value += n
-    waits_of(host, p, WAITS_NS).value += wait
-    waits_of(host, p, LONGEST_WAIT_NS).value = max(waits_of(host, p, LONGEST_WAIT_NS).value, wait)
-    int64_at(host.histogram, histogram_bin(wait)).value += n & host.measuring
+def add_waits(host, p, n, wait):
+    """Add a wait of the vCPU on p, or with n = -1 take one off that was foreseen; to be booked when the vCPU leaves."""
+    waits = waits_at(host.waits, p)
+    waits.count = np.int32(waits.count + n)
+    waits.ns += n * wait
+    int64_at(host.histogram, histogram_bin(wait)).value += n * host.measuring
+
+
+@device
+def count_wait(host, p, wait):
+    """The vCPU on p has got its lock after a wait."""
+    add_waits(host, p, 1, wait)
+    if wait > get(host, LONGEST, p):
+        end_record(host, p, wait)
+
+
+@device
+def end_record(host, p, wait):
+    """The wait of the vCPU on p is over, and may have been the longest of the VM's."""
+    vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
+    vm.wait_max_ns = max(vm.wait_max_ns, wait)
+    look_out(host, p, vm.wait_max_ns)
+
+
+@device
+def look_out(host, p, longest):
+    """Look more closely at waits on p that are longer than the longest so far; in hosts that are not simple at all."""
+    put(host, LONGEST, p, min(longest, FAR))
+    waits_at(host.waits, p).looked_at = np.int32(
+        get(host, LONGEST, p) if host.is_simple & host.measuring != 0 else -1
+    )
 
 
 @device
 def book_waits(host, p):
     """Book the waits of the vCPU on p to its VM."""
-    n = waits_of(host, p, WAITS).value
-    if n != 0:
+    waits = waits_at(host.waits, p)
+    if waits.count != 0:
         vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
-        vm.contended_acquisitions += n
-        vm.wait_ns += waits_of(host, p, WAITS_NS).value
-        vm.wait_max_ns = max(vm.wait_max_ns, waits_of(host, p, LONGEST_WAIT_NS).value)
-        clear_waits(host, p)
+        vm.contended_acquisitions += waits.count
+        vm.wait_ns += waits.ns
+        waits.count = np.int32(0)
+        waits.ns = 0
 
 
 @device
@@ -368,7 +391,7 @@ def start_handover(host, p, length, t):
 @device
 def end_wait(host, p, t):
     """The wait of the vCPU on p is over: book it and start HOLDING."""
-    add_wait(host, p, t - attempt_of(host, p), 1)
+    count_wait(host, p, t - attempt_of(host, p))
     start_hold(host, p, t)
 
 
@@ -538,6 +561,7 @@ def put_on(host, p, t):
     vcpu.preempted = 0
     vcpu.spin_loop = 0
     phase = vcpu.phase
+    look_out(host, p, vm_at(host.vms, vcpu.vm).wait_max_ns)
     put(host, POSITION, p, position_of(host, v, vcpu.slot))
     put(host, GUEST_PHASE, p, phase)
     put(host, ATTEMPT, p, SEE_RECORD if phase == WAITING or phase == HANDOVER else 0)

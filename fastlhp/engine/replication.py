@@ -9,7 +9,8 @@ from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.rows import clear_waits, put, put_course, put_word, user_drawn
+from fastlhp.engine.machine import look_out
+from fastlhp.engine.rows import put, put_course, put_word, user_drawn
 from fastlhp.engine.state import (
     ATTEMPT,
     BEGIN,
@@ -20,6 +21,7 @@ from fastlhp.engine.state import (
     NEXT,
     NOBODY,
     READY,
+    RECORD,
     UNTIL,
     USER,
     VCPU,
@@ -31,6 +33,7 @@ from fastlhp.engine.state import (
     queue_at,
     vcpu_at,
     vm_config_at,
+    waits_at,
 )
 
 start = Hook("scheduler", "start")
@@ -91,7 +94,11 @@ def start_replication(host, item_address):
         put(host, UNTIL, p, NEVER)
         put(host, BEGIN, p, NEVER)
         put(host, ATTEMPT, p, 0)
-        clear_waits(host, p)
+        put(host, RECORD, p, 0)
+        waits = waits_at(host.waits, p)
+        waits.ns = 0
+        waits.count = np.int32(0)
+        look_out(host, p, 0)
         queue = queue_at(host.queues, p)
         queue.head = -1
         queue.tail = -1

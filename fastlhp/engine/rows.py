@@ -19,7 +19,6 @@ from fastlhp.engine.state import (
     HALF,
     LOCK_MASK,
     LOCK_SHIFT,
-    LONGEST_WAIT_NS,
     NEVER,
     POSITION,
     PRESENT_FIELDS,
@@ -31,12 +30,9 @@ from fastlhp.engine.state import (
     UNTIL,
     VCPU_SHIFT,
     WAITING,
-    WAITS,
-    WAITS_NS,
     WORD_SCALAR,
     int16_at,
     int32_at,
-    int64_at,
     stream_at,
     vcpu_at,
     vm_config_at,
@@ -122,20 +118,6 @@ def rivals_of(host, g):
     for p in range(host.n_pcpu):
         n += np.int64(spins_on(host, p, g))
     return n
-
-
-@device
-def waits_of(host, p, field):
-    """One of WAITS, WAITS_NS, LONGEST_WAIT_NS of pCPU p."""
-    return int64_at(host.present, p * (PRESENT_FIELDS // 2) + field)
-
-
-@device
-def clear_waits(host, p):
-    """There are no waits on p that are over and not booked."""
-    waits_of(host, p, WAITS).value = 0
-    waits_of(host, p, WAITS_NS).value = 0
-    waits_of(host, p, LONGEST_WAIT_NS).value = 0
 
 
 # The course

@@ -37,17 +37,16 @@ FIELD_SIZE = TILE * STRIDE
 TILE_SIZE = ROW_FIELDS * FIELD_SIZE
 
 # What the present has of each pCPU that runs a guest.
-UNTIL, POSITION, GUEST_PHASE, ATTEMPT, BEGIN = range(5)
-PRESENT_FIELDS = 16  # one cache line
-WAITS, WAITS_NS, LONGEST_WAIT_NS = 4, 5, 6
+UNTIL, POSITION, GUEST_PHASE, ATTEMPT, BEGIN, LONGEST, RECORD, RECORD_BEGIN = range(8)
+PRESENT_FIELDS = 8
 """
 UNTIL     end of the guest phase; of a waiter the end of its spin threshold; NEVER if none
 POSITION  who runs, in which cycle, with which lock: see below
 GUEST_PHASE the guest phase, NOBODY if no guest runs
 ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
 BEGIN     of a waiter, on the course: when it gets its lock; NEVER if it does not before the hypervisor intervenes
-
-WAITS, WAITS_NS and LONGEST_WAIT_NS, as int64: those that are over and not yet booked to the VM.
+LONGEST   the longest wait of the VM known here, FAR at most
+RECORD    a longer one, if not 0, that is over at RECORD_BEGIN if no hypervisor intervenes
 """
 
 NEVER = 2**31 - 1
@@ -218,22 +217,23 @@ ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out his
 """One replication to simulate: its configuration, and where its results go."""
 
 HOST = _record(
-    "lanes present base_ns resumed measuring histogram is_simple streams "
+    "lanes present waits base_ns measuring histogram is_simple streams "
     "draws choices half words newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
     "next_at next_kind next_pcpu intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
     "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
-present (``present`` of the pCPUs, ``locks`` the lock words), of draws and choices, and of its records; ``waiters`` has
-TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU; ``words`` and
-``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in memory).
+present (``present`` of the pCPUs, ``waits`` on them, ``locks`` the lock words), of draws and choices, and of its
+records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU;
+``words`` and ``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in
+memory).
 
-is_simple: see `CONFIG`; done_until: all events of guests up to it are done; resumed: what it was when the course
-began, relative to base_ns; next_*: the next event, as `control.py` has found it; intervenes_at: the next one that is
-not a guest's; edge: the next edge of the measured window; settled_until: how far idle time, fragmentation and
-priority inversion are integrated; now: the instant of the event that scalar code handles; slot_end: the next event of
-the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
+is_simple: see `CONFIG`; done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has
+found it; intervenes_at: the next one that is not a guest's; edge: the next edge of the measured window; settled_until:
+how far idle time, fragmentation and priority inversion are integrated; now: the instant of the event that scalar code
+handles; slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see
+`relaxed_coscheduling`.
 """
 
 PCPU = _record(
@@ -246,6 +246,12 @@ safe; trap: why the end of the guest's phase is for scalar code; action: what fo
 *_pending: what follows a release's kick. While a guest serves an interrupt, its pCPU is EXITING;
 slice_began: from when the slice's length counts, FOREVER if its end stands whatever its length; floor: see `fair`;
 tickled: see `credit`."""
+
+WAITS = np.dtype([("ns", _i8), *((name, np.int32) for name in "count looked_at attempt begin".split())])
+"""Waits of the vCPU that runs on a pCPU, as `course.note_wait` keeps them: those of a lane are in a few cache lines.
+ns, count: length and number of those not yet booked to the VM; looked_at: longer ones are looked at more closely;
+attempt, begin: of the last one in this course, when it began and when the lock is got; begin is NEVER if it is not
+before the hypervisor intervenes, and -1 if there was none."""
 
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
@@ -302,6 +308,7 @@ stream_at = RecordView(STREAM)
 vm_at = RecordView(VM)
 lock_at = RecordView(LOCK_RECORD)
 queue_at = RecordView(QUEUE)
+waits_at = RecordView(WAITS)
 config_at = RecordView(CONFIG)
 vm_config_at = RecordView(VM_CONFIG)
 item_at = RecordView(ITEM)
