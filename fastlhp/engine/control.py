@@ -130,6 +130,11 @@ def _never_too_late(host, p, t):
 
 
 @device
+def _for_ever(host, p):
+    return np.int64(FOREVER)
+
+
+@device
 def _spins_on(host, p, g, t):
     return np.int64(SPIN_ON)
 
@@ -163,6 +168,7 @@ lock_attempt = Hook("lock", "attempt")
 lock_release = Hook("lock", "release")
 lock_can_resume = Hook("lock", "can_resume")
 is_too_late = Hook("lock", "is_too_late", default=_never_too_late)
+tries_until = Hook("lock", "tries_until", default=_for_ever)
 lose_patience = Hook("lock", "lose_patience", default=_spins_on)
 has_queued = Hook("scheduler", "has_queued")
 yields = Hook("scheduler", "yields")
@@ -637,6 +643,13 @@ def deadline_of(host):
     deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
     for p in range(host.n_pcpu):
         deadline = min(deadline, pcpu_at(host.pcpus, p).timer)
+    if config_at(host.config, 0).gives_way != 0:
+        for p in range(host.n_pcpu):
+            pcpu = pcpu_at(host.pcpus, p)
+            if pcpu.mode == RUNNING:
+                vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
+                deadline = min(deadline, tries_until(vm_config.lock_kind, host, p))
+        deadline = max(deadline, host.done_until)
     return deadline
 
 
@@ -671,6 +684,8 @@ def look(host):
         host.next_kind = NEXT_THRESHOLD if at_threshold else NEXT_TIMER
     else:
         host.next_kind = NEXT_WAKE
+    if config_at(host.config, 0).gives_way != 0:
+        host.intervenes_at = min(host.intervenes_at, deadline_of(host) + 1)
 
 
 @device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,11 @@ def _phase_ns(specs: Sequence[VmSpec]) -> float:
     return sum(spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns) for spec in specs) / (
         2 * sum(spec.vcpus for spec in specs)
     )
+
+
+def _policy(spec: VmSpec) -> Any:
+    """The module of a VM's lock."""
+    return sys.modules[type(spec.lock).__module__]
 
 
 class Encoded:
@@ -92,11 +98,14 @@ class Encoded:
         config["context_switch"] = self._distribution(host.context_switch)
         config["vm_exit"] = self._distribution(host.vm_exit)
         config["threshold"] = self._distribution(threshold) if threshold is not None else 0
+        if threshold is None and vms["patience"].any():
+            config["threshold"] = self._never()
         config["threshold_max"] = threshold_max.value_ns if grows else 0
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
         is_queued = vms["lock_word"] & (state.WORD_FORESEEABLE | state.WORD_UNFAIR) == state.WORD_FORESEEABLE
-        config["is_simple"] = threshold is None and is_queued.all()
+        config["is_simple"] = config["threshold"] == 0 and is_queued.all()
+        config["gives_way"] = any(hasattr(_policy(spec), "tries_until") for spec in specs)
         if (vms["lock_word"] & state.WORD_SCALAR).all():
             config["short_ns"] = ALWAYS
         else:
@@ -115,9 +124,7 @@ class Encoded:
         return int(self.record.ctypes.data)
 
     def _vm(self, spec: VmSpec, wakeup: Distribution | None) -> Any:
-        from sys import modules
-
-        policy = modules[type(spec.lock).__module__]
+        policy = _policy(spec)
         vm = np.zeros(1, state.VM_CONFIG)[0]
         n_lock = spec.lock.count
         vm["n_vcpu"] = spec.vcpus
@@ -136,7 +143,7 @@ class Encoded:
         bounds[-1] = 2**32
         self._alive.append(bounds)
         vm["lock_bounds"] = bounds.ctypes.data
-        word = policy.LOCK_WORD
+        word = policy.lock_word(spec.lock) if hasattr(policy, "lock_word") else policy.LOCK_WORD
         if vm["has_handover"]:
             word &= ~state.WORD_FORESEEABLE
         vm["lock_word"] = word
@@ -144,6 +151,9 @@ class Encoded:
         own_wakeup = getattr(spec.lock, "wakeup", wakeup)
         vm["wakeup"] = self._distribution(own_wakeup) if own_wakeup is not None else 0
         vm["weight"] = spec.weight
+        spin_threshold = getattr(spec.lock, "spin_threshold", None)
+        if word & state.WORD_FORESEEABLE and isinstance(spin_threshold, Constant):
+            vm["patience"] = self._distribution(spin_threshold)
         return vm
 
     def _parameters(self, parameters: PolicyParameters) -> int:
@@ -165,6 +175,12 @@ class Encoded:
             else:
                 number = 0 if value is None else int(value)
             record[name] = number
+        self._alive.append(record)
+        return int(record.ctypes.data)
+
+    def _never(self) -> int:
+        record = np.zeros(1, state.DISTRIBUTION)
+        record["kind"], record["value"] = state.CONSTANT, state.FOREVER
         self._alive.append(record)
         return int(record.ctypes.data)
 

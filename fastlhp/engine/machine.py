@@ -114,6 +114,19 @@ def draw_exit(host, v):
 
 @device
 def draw_threshold(host, v, t):
+    """When a waiter, whose attempt at t is foreseen, reaches a threshold: the response's or its lock's own."""
+    vcpu = vcpu_at(host.vcpus, v)
+    at = draw_response_threshold(host, v, t)
+    patience = vm_config_at(host.config_vms, vcpu.vm).patience
+    if patience != 0:
+        vcpu.threshold_at = at
+        vcpu.patience_at = t + distribution_at(patience, 0).value
+        at = min(at, vcpu.patience_at)
+    return at
+
+
+@device
+def draw_response_threshold(host, v, t):
     """When a spin that starts at t reaches its threshold, grown by the vCPU's window; FOREVER without a response."""
     config = config_at(host.config, 0)
     threshold = config.threshold
@@ -361,7 +374,7 @@ def put_thresholds(host, p, t):
 def spin_on(host, p, t):
     """The waiter on p starts a new stretch of spinning."""
     v = pcpu_at(host.pcpus, p).vcpu
-    vcpu_at(host.vcpus, v).threshold_at = draw_threshold(host, v, t)
+    vcpu_at(host.vcpus, v).threshold_at = draw_response_threshold(host, v, t)
     put_thresholds(host, p, t)
 
 

@@ -192,26 +192,29 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end is_simple short_ns"
+            "window_start window_end is_simple gives_way short_ns"
         ).split()
     ]
 )
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
-``is_simple`` says that all locks are queued ones without handover and that waiters have no threshold; ``short_ns`` is
-a time in which guests do so little that their course is not worth the trouble (`block.py`)."""
+``threshold`` is never reached if only locks have thresholds; ``is_simple`` says that all locks are queued ones without
+handover and that waiters have no threshold, ``gives_way`` that some locks are not always tried for; ``short_ns`` is a
+time in which guests do so little that their course is not worth the trouble (`block.py`)."""
 
 VM_CONFIG = np.dtype(
     [
         (name, _i8)
         for name in (
             "first_vcpu n_vcpu first_lock n_lock lock_kind user kernel hold handover has_kernel has_handover "
-            "handover_grows has_halt halt_below halt_time has_choice lock_bounds lock_word lock_parameters wakeup"
+            "handover_grows has_halt halt_below halt_time has_choice lock_bounds lock_word lock_parameters wakeup "
+            "patience"
         ).split()
     ]
     + [("weight", np.float64)]
 )
+"""``patience``: the lock's own threshold if it is always the same, else 0."""
 
 ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out histogram done".split()])
 """One replication to simulate: its configuration, and where its results go."""

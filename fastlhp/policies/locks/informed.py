@@ -27,12 +27,14 @@ from fastlhp.engine.state import (
     GIVE_WAY,
     IN_RING,
     INSISTING,
+    WORD_FORESEEABLE,
     WORD_SCALAR,
+    distribution_at,
     pcpu_at,
     vcpu_at,
     vm_config_at,
 )
-from fastlhp.model.distributions import Duration
+from fastlhp.model.distributions import Constant, Duration
 from fastlhp.model.policy import LockParameters, SchedulerParameters
 from fastlhp.model.units import format_duration
 from fastlhp.model.validation import Mistake, Written, written
@@ -66,7 +68,11 @@ class Informed(LockParameters):
             yield Mistake(("reserve",), Written(self.reserve.describe()), accepted)
 
 
-LOCK_WORD = WORD_SCALAR
+def lock_word(lock: Informed) -> int:
+    """With a constant reserve it is foreseeable, up to an instant (`tries_until`), who tries for the lock."""
+    return WORD_FORESEEABLE if isinstance(lock.reserve, Constant) else WORD_SCALAR
+
+
 HANDOVER_GROWS = ticket.HANDOVER_GROWS
 
 parameters = view(Informed)
@@ -79,6 +85,14 @@ def is_too_late(host, p, t):
     vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
     reserve = draw_patience(host, pcpu.vcpu, parameters(vm_config.lock_parameters, 0).reserve)
     return pcpu.slice_end - t < reserve
+
+
+@device
+def tries_until(host, p):
+    """Up to when the vCPU on p is not too late, if its reserve is constant."""
+    pcpu = pcpu_at(host.pcpus, p)
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
+    return pcpu.slice_end - distribution_at(parameters(vm_config.lock_parameters, 0).reserve, 0).value
 
 
 @device

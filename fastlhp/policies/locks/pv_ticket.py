@@ -17,8 +17,8 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.machine import draw_patience, start_hold, start_waiting
 from fastlhp.engine.parameters import view
 from fastlhp.engine.rows import count_of, enqueue, get_word, put_word
-from fastlhp.engine.state import BLOCK, COUNT_UNIT, lock_at, pcpu_at, vcpu_at, vm_config_at
-from fastlhp.model.distributions import Duration, PositiveDuration
+from fastlhp.engine.state import BLOCK, COUNT_UNIT, WORD_FORESEEABLE, lock_at, pcpu_at, vcpu_at, vm_config_at
+from fastlhp.model.distributions import Constant, Duration, PositiveDuration
 from fastlhp.model.policy import LockParameters
 from fastlhp.model.validation import written
 from fastlhp.policies.locks import ticket
@@ -47,7 +47,11 @@ class PvTicket(LockParameters):
     wakeup: Duration = written("65us")
 
 
-LOCK_WORD = 0
+def lock_word(lock: PvTicket) -> int:
+    """With a constant threshold it is foreseeable whether a waiter blocks."""
+    return WORD_FORESEEABLE if isinstance(lock.spin_threshold, Constant) else 0
+
+
 HANDOVER_GROWS = ticket.HANDOVER_GROWS
 
 parameters = view(PvTicket)
