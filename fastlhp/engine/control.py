@@ -35,7 +35,6 @@ from fastlhp.engine.machine import (
 from fastlhp.engine.rows import (
     cycle_of,
     get,
-    get_until,
     get_word,
     kernel_drawn,
     lock_on,
@@ -77,7 +76,6 @@ from fastlhp.engine.state import (
     NEXT_THRESHOLD,
     NEXT_TIMER,
     NEXT_WAKE,
-    NOBODY,
     NOT_EXTENDED,
     OUTSIDE,
     POSITION,
@@ -102,6 +100,7 @@ from fastlhp.engine.state import (
     vm_at,
     vm_config_at,
 )
+from fastlhp.model.host import MAX_PCPUS
 
 
 @device
@@ -653,35 +652,50 @@ def deadline_of(host):
     return deadline
 
 
+# An event's time, with its pCPU and for those of pCPUs whether it is a threshold below it.
+NEXT_SHIFT = (2 * MAX_PCPUS - 1).bit_length()
+NEXT_MASK = (1 << NEXT_SHIFT) - 1
+LATEST = 2 ** (62 - NEXT_SHIFT)
+
+
+@device
+def _earliest(host):
+    """Earliest event of a guest, and of a timer or threshold, as a number each (see NEXT_SHIFT).
+
+    So the smallest is found, and ties are broken, without branches, which would be mispredicted.
+    """
+    base = host.base_ns
+    latest = np.int64(LATEST)
+    guest, other = latest << NEXT_SHIFT, latest << NEXT_SHIFT
+    for p in range(host.n_pcpu):
+        until = get(host, UNTIL, p)
+        at = latest if until == NEVER else base + until
+        timer = min(pcpu_at(host.pcpus, p).timer, latest)
+        waits = get(host, GUEST_PHASE, p) == WAITING
+        guest = min(guest, ((latest if waits else at) << NEXT_SHIFT) + p)
+        other = min(other, (timer << NEXT_SHIFT) + 2 * p)
+        other = min(other, ((at if waits else latest) << NEXT_SHIFT) + 2 * p + 1)
+    return guest, other
+
+
 @device
 def look(host):
     """Find the lane's next event: NEXT_* in its record."""
-    guest_at, guest, pcpu_at_time, pcpu_next, at_threshold = FOREVER, -1, FOREVER, -1, False
-    for p in range(host.n_pcpu):
-        timer = pcpu_at(host.pcpus, p).timer
-        if timer < pcpu_at_time:
-            pcpu_at_time, pcpu_next, at_threshold = timer, p, False
-        phase = phase_of(host, p)
-        if phase != NOBODY:
-            until = get_until(host, p)
-            if phase == WAITING:
-                if until < pcpu_at_time:
-                    pcpu_at_time, pcpu_next, at_threshold = until, p, True
-            elif until < guest_at:
-                guest_at, guest = until, p
-    host.intervenes_at = min(min(pcpu_at_time, host.edge), min(host.slot_end, host.next_wake))
+    guest, other = _earliest(host)
+    guest_at, other_at = guest >> NEXT_SHIFT, other >> NEXT_SHIFT
+    host.intervenes_at = min(min(other_at, host.edge), min(host.slot_end, host.next_wake))
     t = min(guest_at, host.intervenes_at)
     host.next_at = t
-    host.next_pcpu = pcpu_next
     if host.edge == t:
         host.next_kind = NEXT_EDGE
     elif guest_at == t:
         host.next_kind = NEXT_GUEST
-        host.next_pcpu = guest
+        host.next_pcpu = guest & NEXT_MASK
     elif host.slot_end == t:
         host.next_kind = NEXT_SLOT_END
-    elif pcpu_at_time == t:
-        host.next_kind = NEXT_THRESHOLD if at_threshold else NEXT_TIMER
+    elif other_at == t:
+        host.next_kind = NEXT_THRESHOLD if other & 1 else NEXT_TIMER
+        host.next_pcpu = (other & NEXT_MASK) >> 1
     else:
         host.next_kind = NEXT_WAKE
     if config_at(host.config, 0).gives_way != 0:
