@@ -11,6 +11,7 @@ from fastlhp.engine.state import (
     config_at,
     int64_array,
     item_at,
+    pcpu_at,
     vcpu_at,
     vm_at,
     vm_config_at,
@@ -52,7 +53,8 @@ def open_window(host, t):
     add_consumed(host, -1, t)
     host.measuring = 1
     for p in range(host.n_pcpu):
-        look_out(host, p, 0)
+        if pcpu_at(host.pcpus, p).vcpu >= 0:
+            look_out(host, p, 0)
     host.edge = config_at(host.config, 0).window_end
 
 

@@ -20,6 +20,7 @@ from fastlhp.engine.machine import (
     histogram_bin,
     is_constant,
     start_hold,
+    vm_config_on,
 )
 from fastlhp.engine.rows import (
     count_of,
@@ -139,7 +140,7 @@ def note_special_wait(host, p, now, free):
         if free - now > get(host, LONGEST, p):
             put(host, RECORD, p, free - now)
             put(host, RECORD_BEGIN, p, free)
-    if host.is_simple != 0:
+    if free - now <= vm_config_on(host, p).quick_ns:
         return
     g = np.int64(lane_value(host, LOCK).value)
     if not is_foreseeable(host, g):
@@ -283,8 +284,8 @@ def place_waiter(host, p, at):
     put(host, POSITION, p, position_of(host, v, slot))
     put(host, GUEST_PHASE, p, WAITING)
     put(host, ATTEMPT, p, attempt)
-    if threshold == 0:
-        put(host, UNTIL, p, NEVER)
+    if threshold == 0 or vm_config_on(host, p).quick_ns >= 0:
+        put_until(host, p, draw_threshold(host, v, host.base_ns + attempt))
     return True
 
 

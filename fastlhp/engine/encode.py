@@ -77,7 +77,7 @@ class Encoded:
         for m, spec in enumerate(specs):
             key = id(spec.lock)
             if key not in encoded or encoded[key][0].group != spec.group:
-                encoded[key] = (spec, self._vm(spec, wakeup))
+                encoded[key] = (spec, self._vm(spec, threshold, wakeup))
             vms[m] = encoded[key][1]
             vms[m]["first_vcpu"] = first_vcpu
             vms[m]["first_lock"] = first_lock
@@ -103,8 +103,6 @@ class Encoded:
         config["threshold_max"] = threshold_max.value_ns if grows else 0
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
-        is_queued = vms["lock_word"] & (state.WORD_FORESEEABLE | state.WORD_UNFAIR) == state.WORD_FORESEEABLE
-        config["is_simple"] = config["threshold"] == 0 and is_queued.all()
         config["gives_way"] = any(hasattr(_policy(spec), "tries_until") for spec in specs)
         if (vms["lock_word"] & state.WORD_SCALAR).all():
             config["short_ns"] = ALWAYS
@@ -123,7 +121,7 @@ class Encoded:
         """Address of the configuration's record."""
         return int(self.record.ctypes.data)
 
-    def _vm(self, spec: VmSpec, wakeup: Distribution | None) -> Any:
+    def _vm(self, spec: VmSpec, threshold: Distribution | None, wakeup: Distribution | None) -> Any:
         policy = _policy(spec)
         vm = np.zeros(1, state.VM_CONFIG)[0]
         n_lock = spec.lock.count
@@ -154,6 +152,12 @@ class Encoded:
         spin_threshold = getattr(spec.lock, "spin_threshold", None)
         if word & state.WORD_FORESEEABLE and isinstance(spin_threshold, Constant):
             vm["patience"] = self._distribution(spin_threshold)
+        vm["quick_ns"] = -1
+        if word & (state.WORD_FORESEEABLE | state.WORD_UNFAIR) == state.WORD_FORESEEABLE:
+            thresholds = [d for d in (threshold, spin_threshold) if d is not None]
+            constants = [d.value_ns for d in thresholds if isinstance(d, Constant)]
+            if len(constants) == len(thresholds):
+                vm["quick_ns"] = min([state.FAR, *constants])
         return vm
 
     def _parameters(self, parameters: PolicyParameters) -> int:

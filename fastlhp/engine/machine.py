@@ -276,11 +276,16 @@ def end_record(host, p, wait):
 
 @device
 def look_out(host, p, longest):
-    """Look more closely at waits on p that are longer than the longest so far; in hosts that are not simple at all."""
+    """Look more closely at waits on p that are longer than the longest so far, or in which more may happen."""
     put(host, LONGEST, p, min(longest, FAR))
-    waits_at(host.waits, p).looked_at = np.int32(
-        get(host, LONGEST, p) if host.is_simple & host.measuring != 0 else -1
-    )
+    quick_ns = vm_config_on(host, p).quick_ns if host.measuring != 0 else np.int64(-1)
+    waits_at(host.waits, p).looked_at = np.int32(min(longest, quick_ns))
+
+
+@device
+def vm_config_on(host, p):
+    """The configuration of the VM whose vCPU has pCPU p."""
+    return vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
 
 
 @device

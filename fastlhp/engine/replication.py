@@ -9,7 +9,6 @@ from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import look_out
 from fastlhp.engine.rows import put, put_course, put_word, user_drawn
 from fastlhp.engine.state import (
     ATTEMPT,
@@ -71,7 +70,6 @@ def start_replication(host, item_address):
     host.n_slot_draw = 0
     host.error = 0
     host.done_until = 0
-    host.is_simple = config.is_simple
     for p in range(host.n_row):
         put_course(host, NEXT, p, NEVER)
     for p in range(host.n_pcpu):
@@ -98,7 +96,6 @@ def start_replication(host, item_address):
         waits = waits_at(host.waits, p)
         waits.ns = 0
         waits.count = np.int32(0)
-        look_out(host, p, 0)
         queue = queue_at(host.queues, p)
         queue.head = -1
         queue.tail = -1

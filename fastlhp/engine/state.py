@@ -192,16 +192,15 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end is_simple gives_way short_ns"
+            "window_start window_end gives_way short_ns"
         ).split()
     ]
 )
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
-``threshold`` is never reached if only locks have thresholds; ``is_simple`` says that all locks are queued ones without
-handover and that waiters have no threshold, ``gives_way`` that some locks are not always tried for; ``short_ns`` is a
-time in which guests do so little that their course is not worth the trouble (`block.py`)."""
+``threshold`` is never reached if only locks have thresholds; ``gives_way`` says that some locks are not always tried
+for; ``short_ns`` is a time in which guests do so little that their course is not worth the trouble (`block.py`)."""
 
 VM_CONFIG = np.dtype(
     [
@@ -209,19 +208,20 @@ VM_CONFIG = np.dtype(
         for name in (
             "first_vcpu n_vcpu first_lock n_lock lock_kind user kernel hold handover has_kernel has_handover "
             "handover_grows has_halt halt_below halt_time has_choice lock_bounds lock_word lock_parameters wakeup "
-            "patience"
+            "patience quick_ns"
         ).split()
     ]
     + [("weight", np.float64)]
 )
-"""``patience``: the lock's own threshold if it is always the same, else 0."""
+"""``patience``: the lock's own threshold if it is always the same, else 0; ``quick_ns``: in waits up to that length
+nothing happens but waiting; -1 if that is not known."""
 
 ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out histogram done".split()])
 """One replication to simulate: its configuration, and where its results go."""
 
 HOST = _record(
-    "lanes present waits base_ns measuring histogram is_simple streams "
-    "draws choices half words newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
+    "lanes present waits base_ns measuring histogram streams half "
+    "draws choices words newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
     "next_at next_kind next_pcpu intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
     "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
@@ -232,7 +232,7 @@ records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room 
 ``words`` and ``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in
 memory).
 
-is_simple: see `CONFIG`; done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has
+done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has
 found it; intervenes_at: the next one that is not a guest's; edge: the next edge of the measured window; settled_until:
 how far idle time, fragmentation and priority inversion are integrated; now: the instant of the event that scalar code
 handles; slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see
