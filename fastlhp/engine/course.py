@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.draws import draw_if_due
+from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
+from fastlhp.engine.line import all_in_line_run, before_in_line, leave_line, next_spinner
 from fastlhp.engine.machine import (
     add_waits,
     attempt_of,
@@ -19,6 +21,7 @@ from fastlhp.engine.machine import (
     end_record,
     histogram_bin,
     is_constant,
+    put_thresholds,
     start_hold,
     vm_config_on,
 )
@@ -28,8 +31,11 @@ from fastlhp.engine.rows import (
     enqueue,
     get,
     get_course,
+    get_until,
     get_word,
     hold_drawn,
+    hold_drawn_on,
+    is_spinning,
     kernel_drawn,
     lock_on,
     place_of,
@@ -51,6 +57,7 @@ from fastlhp.engine.state import (
     COURSE,
     DEADLINE,
     FAR,
+    FOREVER,
     FREE,
     GUEST_PHASE,
     HALT_BIT,
@@ -78,6 +85,7 @@ from fastlhp.engine.state import (
     USER,
     WAITING,
     WORD_FORESEEABLE,
+    WORD_LINE,
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
@@ -87,8 +95,35 @@ from fastlhp.engine.state import (
     lock_at,
     pcpu_at,
     vcpu_at,
+    vm_config_at,
     waits_at,
 )
+
+
+@device
+def _keeps_no_line(host, p, g, t):
+    pass
+
+
+@device
+def _leads_no_line(host, g, v, t):
+    pass
+
+
+@device
+def _has_nothing_to_do(host, v, t):
+    pass
+
+
+@device
+def _spins_for_ever(host, v):
+    return np.int64(FOREVER)
+
+
+line_up = Hook("lock", "line_up", default=_keeps_no_line)
+lead_line = Hook("lock", "lead_line", default=_leads_no_line)
+catch_up = Hook("lock", "catch_up", default=_has_nothing_to_do)
+spins_until = Hook("lock", "spins_until", default=_spins_for_ever)
 
 
 @device
@@ -143,7 +178,7 @@ def note_special_wait(host, p, now, free):
     if free - now <= vm_config_on(host, p).quick_ns:
         return
     g = np.int64(lane_value(host, LOCK).value)
-    if not is_foreseeable(host, g):
+    if not can_wait(host, g, free):
         limit_deadline(host, now - 1)
         return
     until = np.int64(NEVER)
@@ -162,6 +197,12 @@ def note_special_wait(host, p, now, free):
             free = np.int64(NEVER)
     if free > until:
         limit_deadline(host, until)
+
+
+@device
+def can_wait(host, g, begin):
+    """Whether a wait for lock g may begin on the course; in a line only if it is known when it ends."""
+    return is_foreseeable(host, g) and (begin != NEVER or get_word(host, g) & WORD_LINE == 0)
 
 
 @device
@@ -190,8 +231,16 @@ def take_back(host, p, wait):
 @device
 def limit_to_threshold(host, p):
     """The course holds no longer than up to the end of the waiter's threshold on p, should that come first."""
-    if get(host, BEGIN, p) > get(host, UNTIL, p):
-        limit_deadline(host, get(host, UNTIL, p))
+    until = get(host, UNTIL, p)
+    if config_at(host.config, 0).has_line != 0 and is_foreseeable(host, lock_on(host, p)):
+        if get_word(host, lock_on(host, p)) & WORD_LINE != 0:
+            v = pcpu_at(host.pcpus, p).vcpu
+            vcpu = vcpu_at(host.vcpus, v)
+            kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
+            first = min(vcpu.threshold_at, min(spins_until(kind, host, v), host.base_ns + FAR))
+            until = first - host.base_ns
+    if get(host, BEGIN, p) > until:
+        limit_deadline(host, until)
 
 
 @device
@@ -201,10 +250,12 @@ def is_foreseeable(host, g):
 
 
 @device
-def dequeue_waiter(host, g):
-    """One of those that lock g counts does not wait any more: of a queued lock the first."""
+def dequeue_waiter(host, p, g):
+    """The vCPU on p, one of those that lock g counts, does not wait any more: of a queued lock the first."""
     put_word_only(host, g, get_word(host, g) - COUNT_UNIT)
-    if get_word(host, g) & WORD_UNFAIR == 0:
+    if get_word(host, g) & WORD_LINE != 0:
+        leave_line(host, g, pcpu_at(host.pcpus, p).vcpu)
+    elif get_word(host, g) & WORD_UNFAIR == 0:
         dequeue(host, g)
 
 
@@ -224,7 +275,7 @@ def interrupt(host):
             continue
         if phase == WAITING:
             count_wait(host, p, host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
-            dequeue_waiter(host, lock_on(host, p))
+            dequeue_waiter(host, p, lock_on(host, p))
         if get(host, RECORD, p) != 0 and get(host, RECORD_BEGIN, p) <= at:
             end_record(host, p, get(host, RECORD, p))
             put(host, RECORD, p, 0)
@@ -237,6 +288,28 @@ def interrupt(host):
             n_new += 1
     for i in range(n_new):
         count_waiter(host, newcomers[i])
+    if config_at(host.config, 0).has_line != 0:
+        for p in range(host.n_pcpu):
+            if is_spinning(host, p) and get_word(host, lock_on(host, p)) & WORD_LINE != 0:
+                follow_line(host, p, lock_on(host, p), host.done_until)
+
+
+@device
+def follow_line(host, p, g, t):
+    """What has become of the waiter on p, in the line of lock g or beside it, by the end of the course at t."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    kind = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).lock_kind
+    if vcpu_at(host.vcpus, v).number == 0:
+        return
+    if before_in_line(host, v) < 0:
+        since = attempt_of(host, p)
+        for q in range(host.n_pcpu):
+            if get(host, GUEST_PHASE, q) == HOLDING and lock_on(host, q) == g:
+                since = max(since, get_until(host, q) - hold_drawn_on(host, q))
+        lead_line(kind, host, g, v, since)
+    else:
+        catch_up(kind, host, v, t)
+    put_thresholds(host, p, t)
 
 
 @device
@@ -278,7 +351,11 @@ def place_waiter(host, p, at):
     threshold = config_at(host.config, 0).threshold
     if attempt > at:
         before_attempt(host, p, v, slot, attempt, at)
-        if threshold != 0 and not is_constant(threshold) and is_foreseeable(host, lock_on(host, p)):
+        if (
+            threshold != 0
+            and not is_constant(threshold)
+            and can_wait(host, lock_on(host, p), waits_at(host.waits, p).begin)
+        ):
             vcpu_at(host.vcpus, v).n_threshold -= 1  # it will be drawn again
         return False
     put(host, POSITION, p, position_of(host, v, slot))
@@ -316,6 +393,10 @@ def insert_by_attempt(host, pcpus, n, p):
 def count_waiter(host, p):
     """Let its lock count the waiter on p, which has come since the course began."""
     g = lock_on(host, p)
+    if get_word(host, g) & WORD_LINE != 0:
+        vm_config = vm_config_on(host, p)
+        line_up(vm_config.lock_kind, host, p, g, attempt_of(host, p))
+        return
     put_word_only(host, g, get_word(host, g) + COUNT_UNIT)
     if get_word(host, g) & WORD_UNFAIR == 0:
         enqueue(host, g, p)
@@ -381,6 +462,8 @@ def foresee_release(host, p):
         put_free(host, g, end)
     elif word & WORD_FORESEEABLE == 0:
         limit_deadline(host, end - 1)
+    elif word & WORD_LINE != 0:
+        foresee_line(host, g, end)
     elif word & WORD_UNFAIR == 0:
         for i in range(n_waiting):
             q = np.int64(place_of(host, g, word + i).value)
@@ -403,6 +486,23 @@ def foresee_release(host, p):
             limit_deadline(host, end - 1)
     else:
         limit_deadline(host, end - 1)
+
+
+@device
+def foresee_line(host, g, end):
+    """The course of those in the line of lock g, which is released at an instant: they get it one after the other."""
+    if not all_in_line_run(host, g):
+        limit_deadline(host, end - 1)
+        return
+    q = next_spinner(host, g, 0)
+    while q >= 0:
+        if not foresee_cycle(host, q, 1, end):
+            limit_deadline(host, end - 1)
+            return
+        put(host, BEGIN, q, end)
+        end = end_of_hold(host, q, end)
+        q = next_spinner(host, g, vcpu_at(host.vcpus, pcpu_at(host.pcpus, q).vcpu).number)
+    put_free(host, g, end)
 
 
 @device

@@ -104,6 +104,8 @@ class Encoded:
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
         config["gives_way"] = any(hasattr(_policy(spec), "tries_until") for spec in specs)
+        in_line = state.WORD_FORESEEABLE | state.WORD_LINE
+        config["has_line"] = (vms["lock_word"] & in_line == in_line).any()
         if (vms["lock_word"] & state.WORD_SCALAR).all():
             config["short_ns"] = ALWAYS
         else:

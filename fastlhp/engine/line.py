@@ -10,7 +10,17 @@ import numpy as np
 
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import draw_ns, is_constant
-from fastlhp.engine.state import CHECK, OUTSIDE, distribution_at, lock_at, vcpu_at, vm_config_at
+from fastlhp.engine.rows import spins_on
+from fastlhp.engine.state import (
+    CHECK,
+    FOREVER,
+    OUTSIDE,
+    distribution_at,
+    lock_at,
+    pcpu_at,
+    vcpu_at,
+    vm_config_at,
+)
 
 
 @device
@@ -22,6 +32,35 @@ def join_line(host, g, v):
     vcpu.number = lock.last_number
     vcpu.lock = g
     vcpu.outside = OUTSIDE
+
+
+@device
+def leave_line(host, g, v):
+    """The waiter v, which is in the line of lock g or beside it, gets the lock."""
+    lock_at(host.lock_records, g).n_waiting -= 1
+    vcpu_at(host.vcpus, v).number = 0
+
+
+@device
+def next_spinner(host, g, number):
+    """pCPU of the running waiter in the line of lock g with the lowest number above one; -1 if there is none."""
+    found, lowest = np.int64(-1), np.int64(FOREVER)
+    for p in range(host.n_pcpu):
+        if spins_on(host, p, g):
+            its = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).number
+            if number < its < lowest:
+                found, lowest = np.int64(p), its
+    return found
+
+
+@device
+def all_in_line_run(host, g):
+    """Whether all waiters of lock g are in its line and running."""
+    n, p = np.int64(0), next_spinner(host, g, 0)
+    while p >= 0:
+        n += 1
+        p = next_spinner(host, g, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).number)
+    return n == lock_at(host.lock_records, g).n_waiting
 
 
 @device

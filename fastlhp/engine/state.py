@@ -105,6 +105,7 @@ NEEDS_STEP    not 0 if the course is at its end
 TICKETS = 64  # tickets are modulo this; bits 0-5: ticket to be served next
 WORD_FORESEEABLE = 1 << 6  # while nobody intervenes, the order of attempts says who gets it next
 WORD_UNFAIR = 1 << 7  # waiters that stop running do not count as waiting (test_and_set)
+WORD_LINE = 1 << 8  # its waiters have numbers (`line.py`), not places in a ring
 COUNT_UNIT = 1 << 10  # bits 10-19: the holder and those that wait
 COUNTS = 1024
 WORD_SCALAR = 1 << 20  # every attempt and release is for scalar code
@@ -192,7 +193,7 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end gives_way short_ns"
+            "window_start window_end gives_way has_line short_ns"
         ).split()
     ]
 )
@@ -200,7 +201,8 @@ CONFIG = np.dtype(
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
 ``threshold`` is never reached if only locks have thresholds; ``gives_way`` says that some locks are not always tried
-for; ``short_ns`` is a time in which guests do so little that their course is not worth the trouble (`block.py`)."""
+for, ``has_line`` that some have a line (`line.py`) and are foreseeable; ``short_ns`` is a time in which guests do so
+little that their course is not worth the trouble (`block.py`)."""
 
 VM_CONFIG = np.dtype(
     [

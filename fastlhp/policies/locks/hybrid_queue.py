@@ -50,9 +50,13 @@ class HybridQueue(PvQueue):
     KIND: ClassVar[str] = "hybrid_queue"
 
 
-LOCK_WORD = pv_queue.LOCK_WORD
+lock_word = pv_queue.lock_word
 HANDOVER_GROWS = pv_queue.HANDOVER_GROWS
 
+line_up = pv_queue.line_up
+lead_line = pv_queue.lead_line
+catch_up = pv_queue.catch_up
+spins_until = pv_queue.spins_until
 release = pv_queue.release
 lose_patience = pv_queue.lose_patience
 can_resume = pv_queue.can_resume

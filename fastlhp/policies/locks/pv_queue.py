@@ -20,7 +20,7 @@ import numpy as np
 
 from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
-from fastlhp.engine.line import before_in_line, draw_check, first_in_line, join_line
+from fastlhp.engine.line import before_in_line, draw_check, first_in_line, join_line, leave_line
 from fastlhp.engine.machine import (
     draw_patience,
     end_wait,
@@ -41,12 +41,15 @@ from fastlhp.engine.state import (
     GRANT,
     RUNNING,
     SPIN_ON,
+    WORD_FORESEEABLE,
+    WORD_LINE,
+    distribution_at,
     lock_at,
     pcpu_at,
     vcpu_at,
     vm_config_at,
 )
-from fastlhp.model.distributions import Duration, PositiveDuration
+from fastlhp.model.distributions import Constant, Duration, PositiveDuration
 from fastlhp.model.policy import LockParameters
 from fastlhp.model.validation import written
 
@@ -77,7 +80,12 @@ class PvQueue(LockParameters):
     check: PositiveDuration = written("256pauses")
 
 
-LOCK_WORD = 0
+def lock_word(lock: PvQueue) -> int:
+    """With constant times it is foreseeable, while all in the line run, who gets the lock when."""
+    is_constant = isinstance(lock.check, Constant) and isinstance(lock.spin_threshold, Constant)
+    return WORD_FORESEEABLE | WORD_LINE if is_constant else 0
+
+
 HANDOVER_GROWS = False
 
 parameters = view(PvQueue)
@@ -118,13 +126,6 @@ def begin_to_wait(host, g):
 
 
 @device
-def stop_waiting(host, g, v):
-    """The waiter v gets lock g."""
-    lock_at(host.lock_records, g).n_waiting -= 1
-    vcpu_at(host.vcpus, v).number = 0
-
-
-@device
 def queue_up(host, p, g, t):
     """The waiter on p joins the line of lock g."""
     v = pcpu_at(host.pcpus, p).vcpu
@@ -157,6 +158,44 @@ def spin_until_check(host, v, check, t):
 
 
 @device
+def line_up(host, p, g, t):
+    """The vCPU on p has joined the line of lock g at t, while the lock was taken and all in the line ran."""
+    v = pcpu_at(host.pcpus, p).vcpu
+    begin_to_wait(host, g)
+    join_line(host, g, v)
+    begin_loop(host, g, v, False, t)
+
+
+@device
+def lead_line(host, g, v, t):
+    """The running waiter v, if it is not yet pending, has been the head of the line of lock g since t."""
+    if vcpu_at(host.vcpus, v).pending == 0:
+        begin_loop(host, g, v, True, t)
+
+
+@device
+def catch_up(host, v, t):
+    """The running waiter v has looked at the one before it whenever it was time to before t: that ran."""
+    vcpu = vcpu_at(host.vcpus, v)
+    if vcpu.patience_at < t:
+        options = parameters(vm_config_at(host.config_vms, vcpu.vm).lock_parameters, 0)
+        check = distribution_at(options.check, 0).value
+        stretch = min(((t - 1 - vcpu.patience_at) // check + 1) * check, vcpu.beyond_ns)
+        vcpu.patience_at += stretch
+        vcpu.beyond_ns -= stretch
+
+
+@device
+def spins_until(host, v):
+    """Up to when the running waiter v surely spins on, if nobody stops running: its threshold or next look."""
+    vcpu = vcpu_at(host.vcpus, v)
+    before = before_in_line(host, v)
+    if before >= 0 and vcpu_at(host.vcpus, before).state == RUNNING:
+        return vcpu.patience_at + vcpu.beyond_ns
+    return vcpu.patience_at
+
+
+@device
 def lose_patience(host, p, g, t):
     """The waiter on p has come to its threshold, and blocks; or it looks at the one before it."""
     v = pcpu_at(host.pcpus, p).vcpu
@@ -180,13 +219,13 @@ def release(host, p, g, t):
         return np.int64(-1)
     vcpu = vcpu_at(host.vcpus, head)
     if vcpu.state == RUNNING:
-        stop_waiting(host, g, head)
+        leave_line(host, g, head)
         grant_running(host, running_on(host, head), g, t)
         raise_next(host, g, t)
         return np.int64(-1)
     q = random_beside(host, g) if vcpu.pending == 0 else np.int64(-1)
     if q >= 0:
-        stop_waiting(host, g, pcpu_at(host.pcpus, q).vcpu)
+        leave_line(host, g, pcpu_at(host.pcpus, q).vcpu)
         grant_running(host, q, g, t)
     else:
         owner_leaves(host, g, head, 0, t)
@@ -236,7 +275,7 @@ def take_on_return(host, p, g, t):
     """The waiter on p starts to run and finds lock g free for it."""
     if lock_at(host.lock_records, g).off_owner >= 0:
         owner_returns(host, g, t)
-    stop_waiting(host, g, pcpu_at(host.pcpus, p).vcpu)
+    leave_line(host, g, pcpu_at(host.pcpus, p).vcpu)
     end_wait(host, p, t)
 
 
