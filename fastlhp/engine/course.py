@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.draws import draw_if_due
+from fastlhp.engine.draws import choice, draw_if_due, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
 from fastlhp.engine.line import all_in_line_run, before_in_line, leave_line, next_spinner
@@ -27,6 +27,7 @@ from fastlhp.engine.machine import (
 )
 from fastlhp.engine.rows import (
     count_of,
+    cycle_bits,
     dequeue,
     enqueue,
     get,
@@ -59,6 +60,7 @@ from fastlhp.engine.state import (
     FAR,
     FOREVER,
     FREE,
+    GRANT,
     GUEST_PHASE,
     HALT_BIT,
     HANDOVER,
@@ -83,6 +85,7 @@ from fastlhp.engine.state import (
     TRAP_NONE,
     UNTIL,
     USER,
+    VCPU_SHIFT,
     WAITING,
     WORD_FORESEEABLE,
     WORD_LINE,
@@ -154,11 +157,11 @@ def note_wait(host):
     now = np.int64(lane_value(host, NOW).value)
     free = np.int64(lane_value(host, FREE).value)
     waits = waits_at(host.waits, p)
-    waits.attempt = np.int32(now)
-    waits.begin = np.int32(free)
     if free - now > waits.looked_at:
         note_special_wait(host, p, now, free)
     else:
+        waits.attempt = np.int32(now)
+        waits.begin = np.int32(free)
         waits.count = np.int32(waits.count + 1)
         waits.ns += free - now
         int64_at(host.histogram, histogram_bin(free - now)).value += 1
@@ -167,36 +170,149 @@ def note_wait(host):
 @device
 def note_special_wait(host, p, now, free):
     """The attempt that p has made has to wait for long, for ever, or in a host where that may end the course."""
-    if free != NEVER:
-        add_waits(host, p, 1, free - now)
-        if get(host, RECORD, p) != 0:
-            end_record(host, p, get(host, RECORD, p))
-            put(host, RECORD, p, 0)
-        if free - now > get(host, LONGEST, p):
-            put(host, RECORD, p, free - now)
-            put(host, RECORD_BEGIN, p, free)
-    if free - now <= vm_config_on(host, p).quick_ns:
-        return
     g = np.int64(lane_value(host, LOCK).value)
-    if not can_wait(host, g, free):
-        limit_deadline(host, now - 1)
+    waits = waits_at(host.waits, p)
+    if waits.begin == NEVER:
+        grant_one(host, g, now)
         return
-    until = np.int64(NEVER)
-    if config_at(host.config, 0).threshold != 0:
-        v = vcpu_in(np.int64(lane_value(host, POS).value))
-        put_until(host, p, draw_threshold(host, v, host.base_ns + now))
-        until = get(host, UNTIL, p)
-    if get_word(host, g) & WORD_UNFAIR != 0:
-        q = lock_at(host.lock_records, g).waiter
-        lock_at(host.lock_records, g).waiter = p
-        if q >= 0 and q != p and waits_at(host.waits, q).begin >= now and lock_tried(host, q) == g:
-            # Two may be waiting when the lock is released: then it is drawn which of them is next.
-            limit_deadline(host, waits_at(host.waits, q).begin - 1)
-            never_begin(host, p, now, free)
+    if get_word(host, g) & WORD_UNFAIR != 0 and is_foreseeable(host, g) and free != NEVER:
+        if is_contended(host, p, g, now):
+            put_course(host, NEXT, p, NEVER)
             put_free(host, g, NEVER)
             free = np.int64(NEVER)
-    if free > until:
-        limit_deadline(host, until)
+        lock_at(host.lock_records, g).waiter = p
+    waits.attempt = np.int32(now)
+    waits.begin = np.int32(free)
+    if free != NEVER:
+        foresee_wait(host, p, free - now, free)
+    if free - now <= vm_config_on(host, p).quick_ns:
+        return
+    if not can_wait(host, g, free):
+        limit_deadline(host, now - 1)
+    elif config_at(host.config, 0).threshold != 0:
+        v = vcpu_in(np.int64(lane_value(host, POS).value))
+        put_until(host, p, draw_threshold(host, v, host.base_ns + now))
+        if free > get(host, UNTIL, p):
+            limit_deadline(host, get(host, UNTIL, p))
+
+
+@device
+def foresee_wait(host, p, wait, begin):
+    """The vCPU on p, which has come in this course, will have waited for so long when it gets its lock."""
+    add_waits(host, p, 1, wait)
+    if get(host, RECORD, p) != 0:
+        end_record(host, p, get(host, RECORD, p))
+        put(host, RECORD, p, 0)
+    if wait > get(host, LONGEST, p):
+        put(host, RECORD, p, wait)
+        put(host, RECORD_BEGIN, p, begin)
+
+
+@device
+def take_back(host, p, wait):
+    """The last wait on p, which has been foreseen, is not over."""
+    add_waits(host, p, -1, wait)
+    put(host, RECORD, p, 0)
+
+
+# Unfair locks: when one is released for which several wait, it is drawn which of them is next. Until then it is not
+# known of any when it gets the lock; one of them tries again at the release, so that the passes come to it.
+
+
+@device
+def is_contended(host, p, g, now):
+    """Whether there already is a waiter when the one on p comes to the unfair lock g: then that will try again."""
+    q = lock_at(host.lock_records, g).waiter
+    if q < 0 or q == p:
+        return False
+    waits = waits_at(host.waits, q)
+    begin = np.int64(waits.begin)
+    if begin < now or begin == NEVER or tried_lock(host, q) != g:
+        return False
+    if begin == now:
+        limit_deadline(host, now - 1)  # before p or after it?
+    if is_old_waiter(host, q, begin):
+        put(host, BEGIN, q, NEVER)
+    else:
+        take_back(host, q, begin - waits.attempt)
+    try_again(host, q, begin)
+    if config_at(host.config, 0).threshold != 0:
+        limit_deadline(host, get(host, UNTIL, q))
+    return True
+
+
+@device
+def is_old_waiter(host, p, begin):
+    """Whether the vCPU on p, which is to get its lock at ``begin``, has waited for it since before the course began."""
+    return get(host, GUEST_PHASE, p) == WAITING and get(host, BEGIN, p) == begin
+
+
+@device
+def try_again(host, p, at):
+    """The waiter on p tries its lock again when that is released."""
+    put_course(host, COURSE, p, position_of(host, vcpu_in(get_course(host, COURSE, p)), tried_slot(host, p)))
+    put_course(host, NEXT, p, at)
+    waits_at(host.waits, p).begin = np.int32(NEVER)
+
+
+@device
+def grant_one(host, g, now):
+    """The unfair lock g is released now, and several wait for it."""
+    n = np.int64(0)
+    is_clear = True
+    for q in range(host.n_pcpu):
+        is_clear = is_clear and get_course(host, NEXT, q) != now
+        if is_rival(host, q, g):
+            n += 1
+            is_clear = is_clear and waits_at(host.waits, q).attempt != now
+    lock = lock_at(host.lock_records, g)
+    first_lock = vm_config_at(host.config_vms, lock.vm).first_lock
+    w0, _ = words(host, lock.vm, g - first_lock, GRANT, lock.n_grant)
+    winner = nth_rival(host, g, choice(w0, n))
+    if not is_clear or not foresee_begin(host, winner, now):
+        limit_deadline(host, now - 1)
+        return
+    lock.n_grant += 1
+    end = now + hold_drawn(host, *tried(host, winner))
+    other = nth_rival(host, g, 0)
+    if n > 2:
+        try_again(host, other, end)
+    elif foresee_begin(host, other, end):
+        lock.waiter = other
+        put_free(host, g, end + hold_drawn(host, *tried(host, other)))
+    else:
+        limit_deadline(host, end - 1)
+
+
+@device
+def is_rival(host, p, g):
+    """Whether the vCPU on p waits for lock g, and it is not known for how long."""
+    return waits_at(host.waits, p).begin == NEVER and tried_lock(host, p) == g
+
+
+@device
+def nth_rival(host, g, n):
+    """pCPU of the n-th of those that wait for lock g for it is not known how long."""
+    p = np.int64(0)
+    while not is_rival(host, p, g) or n > 0:
+        n -= np.int64(is_rival(host, p, g))
+        p += 1
+    return p
+
+
+@device
+def foresee_begin(host, p, at):
+    """The waiter on p gets its lock at an instant; false if scalar code has to see to that."""
+    v, slot = tried(host, p)
+    waits = waits_at(host.waits, p)
+    if not foresee_cycle(host, p, v, slot, 1, at):
+        return False
+    waits.begin = np.int32(at)
+    if is_old_waiter(host, p, NEVER):
+        put(host, BEGIN, p, at)
+    else:
+        foresee_wait(host, p, at - waits.attempt, at)
+    return True
 
 
 @device
@@ -206,26 +322,23 @@ def can_wait(host, g, begin):
 
 
 @device
-def lock_tried(host, p):
+def tried_slot(host, p):
+    """The cycle of the last attempt of the vCPU on p, as its place among the draws."""
+    tries_again = waits_at(host.waits, p).begin == NEVER and get_course(host, NEXT, p) != NEVER
+    return (get_course(host, COURSE, p) - np.int64(not tries_again)) & SLOT_MASK
+
+
+@device
+def tried(host, p):
+    """The vCPU on p, and the cycle of its last attempt."""
+    return vcpu_in(get_course(host, COURSE, p)), tried_slot(host, p)
+
+
+@device
+def tried_lock(host, p):
     """The lock of the last attempt of the vCPU on p."""
-    course = get_course(host, COURSE, p)
-    return (position_of(host, vcpu_in(course), (course - 1) & SLOT_MASK) >> LOCK_SHIFT) & LOCK_MASK
-
-
-@device
-def never_begin(host, p, now, free):
-    """It is not known any more when the new waiter on p gets its lock."""
-    if free != NEVER:
-        take_back(host, p, free - now)
-    waits_at(host.waits, p).begin = np.int32(NEVER)
-    put_course(host, NEXT, p, NEVER)
-
-
-@device
-def take_back(host, p, wait):
-    """The last wait on p, which has been foreseen, is not over."""
-    add_waits(host, p, -1, wait)
-    put(host, RECORD, p, 0)
+    v, slot = tried(host, p)
+    return (position_of(host, v, slot) >> LOCK_SHIFT) & LOCK_MASK
 
 
 @device
@@ -279,9 +392,10 @@ def interrupt(host):
         if get(host, RECORD, p) != 0 and get(host, RECORD_BEGIN, p) <= at:
             end_record(host, p, get(host, RECORD, p))
             put(host, RECORD, p, 0)
-        if get_course(host, NEXT, p) == NEVER:
-            is_waiting = waits_at(host.waits, p).begin == NEVER and place_waiter(host, p, at)
-        else:
+        is_waiting = False
+        if waits_at(host.waits, p).begin == NEVER:
+            is_waiting = place_waiter(host, p, at)
+        elif get_course(host, NEXT, p) != NEVER:
             is_waiting = place_guest(host, p, at)
         if is_waiting:
             insert_by_attempt(host, newcomers, n_new, p)
@@ -346,8 +460,8 @@ def place_waiter(host, p, at):
 
     False if even the attempt comes after the end of the course.
     """
-    course, attempt = get_course(host, COURSE, p), np.int64(waits_at(host.waits, p).attempt)
-    v, slot = vcpu_in(course), (course - 1) & SLOT_MASK
+    attempt = np.int64(waits_at(host.waits, p).attempt)
+    v, slot = tried(host, p)
     threshold = config_at(host.config, 0).threshold
     if attempt > at:
         before_attempt(host, p, v, slot, attempt, at)
@@ -412,6 +526,7 @@ def resume(host, deadline):
     for p in range(host.n_pcpu):
         phase = get(host, GUEST_PHASE, p)
         waits_at(host.waits, p).begin = np.int32(-1)
+        waits_at(host.waits, p).attempt = np.int32(-1)
         if phase == NOBODY:
             put_course(host, NEXT, p, NEVER)
         elif phase == USER or phase == KERNEL:
@@ -452,7 +567,7 @@ def foresee_release(host, p):
     word = get_word(host, g)
     n_waiting = count_of(host, g) - 1
     put_free(host, g, NEVER)
-    if pcpu_at(host.pcpus, p).trap != TRAP_NONE or not foresee_cycle(host, p, 0, end):
+    if pcpu_at(host.pcpus, p).trap != TRAP_NONE or not foresee_cycle(host, p, *cycle_on(host, p), 0, end):
         limit_deadline(host, end - 1)
         return
     put_word_only(host, g, word - COUNT_UNIT)
@@ -467,7 +582,7 @@ def foresee_release(host, p):
     elif word & WORD_UNFAIR == 0:
         for i in range(n_waiting):
             q = np.int64(place_of(host, g, word + i).value)
-            if q < 0 or not foresee_cycle(host, q, 1, end):
+            if q < 0 or not foresee_cycle(host, q, *cycle_on(host, q), 1, end):
                 limit_deadline(host, end - 1)
                 return
             put(host, BEGIN, q, end)
@@ -478,14 +593,19 @@ def foresee_release(host, p):
         while not spins_on(host, q, g):
             q += 1
         lock_at(host.lock_records, g).waiter = q
-        if foresee_cycle(host, q, 1, end):
+        if foresee_cycle(host, q, *cycle_on(host, q), 1, end):
             put(host, BEGIN, q, end)
             waits_at(host.waits, q).begin = np.int32(end)  # for those who come to the lock before that
             put_free(host, g, end_of_hold(host, q, end))
         else:
             limit_deadline(host, end - 1)
     else:
-        limit_deadline(host, end - 1)
+        for p in range(host.n_pcpu):
+            if spins_on(host, p, g):
+                v, slot = cycle_on(host, p)
+                put_course(host, COURSE, p, (v << VCPU_SHIFT) | ((slot + 1) & SLOT_MASK))
+                waits_at(host.waits, p).begin = np.int32(NEVER)
+        try_again(host, nth_rival(host, g, 0), end)
 
 
 @device
@@ -496,7 +616,7 @@ def foresee_line(host, g, end):
         return
     q = next_spinner(host, g, 0)
     while q >= 0:
-        if not foresee_cycle(host, q, 1, end):
+        if not foresee_cycle(host, q, *cycle_on(host, q), 1, end):
             limit_deadline(host, end - 1)
             return
         put(host, BEGIN, q, end)
@@ -513,13 +633,18 @@ def end_of_hold(host, p, begin):
 
 
 @device
-def foresee_cycle(host, p, waits, at):
-    """The next attempt of the vCPU on p, which releases its lock, or if it ``waits`` gets it, at an instant.
+def cycle_on(host, p):
+    """The vCPU on p and its cycle, as its place among the draws."""
+    position = get(host, POSITION, p)
+    return vcpu_in(position), position & SLOT_MASK
+
+
+@device
+def foresee_cycle(host, p, v, slot, waits, at):
+    """The next attempt of the vCPU v on p, which releases its lock, or if it ``waits`` gets it, at an instant.
 
     False if scalar code has to see to that.
     """
-    position = get(host, POSITION, p)
-    v, slot = vcpu_in(position), position & SLOT_MASK
     after = (slot + 1) & SLOT_MASK
     draw_if_due(host, v, after)
     hold = hold_drawn(host, v, slot) if waits != 0 else np.int64(0)
@@ -529,6 +654,6 @@ def foresee_cycle(host, p, waits, at):
     end = at + hold
     put_course(host, NEXT, p, end + rest)
     put_course(host, COURSE, p, position_of(host, v, after))
-    if position & HALT_BIT != 0 or pcpu_at(host.pcpus, p).watching != 0:
+    if cycle_bits(host, v, slot) & HALT_BIT != 0 or pcpu_at(host.pcpus, p).watching != 0:
         limit_deadline(host, end - 1)
     return True
