@@ -23,22 +23,12 @@ PATIENCE, CHECK, INTERRUPT = range(16, 19)
 HOST = 0xFFFFFFFF
 MASK = 0xFFFFFFFF
 LONGEST = np.float32(2**30)
-LOG_COEFFICIENTS = tuple(
+A = tuple(
     np.float32(c)
-    for c in (
-        7.0376836292e-2,
-        -1.1514610310e-1,
-        1.1676998740e-1,
-        -1.2420140846e-1,
-        1.4249322787e-1,
-        -1.6668057665e-1,
-        2.0000714765e-1,
-        -2.4999993993e-1,
-        3.3333331174e-1,
-    )
+    for c in (0.500005007, 0.333337456, 0.249606386, 0.199421033, 0.174258575, 0.159042627, 0.090757988)
 )
 LN_2 = np.float32(0.693147180559945)
-ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+ONE, HALF = np.float32(1), np.float32(0.5)
 
 
 def philox2x32(counter: tuple[int, int], key: int, rounds: int = 10) -> tuple[int, int]:
@@ -71,22 +61,13 @@ def bits_of(x: np.float32) -> int:
 
 def standard_exponential(w: int) -> np.float32:
     """Minus the logarithm of the fraction that a word stands for; every operation rounded to single."""
-    y = np.float32(w >> 1) + HALF
-    pattern = bits_of(y)
-    e = (pattern >> 23) - 127
-    mantissa = pattern & 0x7FFFFF
-    f = np.int32(mantissa | 127 << 23).view(np.float32)
-    if mantissa >= 0x3504F3:
-        f = f * HALF
-        e = e + 1
-    s = f - ONE
-    z = s * s
-    q = LOG_COEFFICIENTS[0]
-    for coefficient in LOG_COEFFICIENTS[1:]:
-        q = q * s
-        q = q + coefficient
-    log_f = s + (q * (s * z) - HALF * z)
-    return max(np.float32(31 - e) * LN_2 - log_f, ZERO)
+    u = (np.float32(w >> 1) + HALF) * np.float32(2.0**-31)
+    k = (0x3FB504F3 - bits_of(u)) >> 23
+    t = ONE - u * np.float32(2.0**k)
+    z = t * t
+    low = (A[1] * t + A[0]) + z * (A[3] * t + A[2])
+    high = (A[5] * t + A[4]) + z * A[6]
+    return np.float32(k) * LN_2 + (z * (low + (z * z) * high) + t)
 
 
 def segment_of(exponential: np.float32) -> int:

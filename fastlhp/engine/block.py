@@ -11,7 +11,7 @@ from fastlhp.engine import passes, state
 from fastlhp.engine.accounts import close_window
 from fastlhp.engine.control import deadline_of, handle, look
 from fastlhp.engine.course import interrupt, lane_value, note_wait, resume
-from fastlhp.engine.draws import draw_words, is_due, store_half, words_to_variates
+from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit, where_set
 from fastlhp.engine.memory import allocate
@@ -100,30 +100,17 @@ def _act(host, queue, items):
 
 
 @device
-def _draw(hosts, lanes, left, due, scratch):
-    """Draw what is due for the vCPUs of the attempts of the lanes whose bits are set in ``left``.
-
-    One kind of work for all of them after the other: loops over many draws keep the processor busier than one vCPU's
-    few, each of which waits for a long chain of multiplications.
-    """
-    n = 0
+def _draw(hosts, lanes, left):
+    """Draw what is due for the vCPUs of the attempts of the lanes whose bits are set in ``left``."""
     while left != _NONE:
         lane = np.int64(lowest_bit(left))
         left &= left - _LOWEST
         position = np.int64(lanes[NEW_POS * STRIDE + lane])
-        v = vcpu_in(position)
-        if is_due(host_at(hosts, lane), v, position & SLOT_MASK):
-            draw_words(host_at(hosts, lane), v, scratch + 8 * HALF * n)
-            due[2 * n] = np.int32(lane)
-            due[2 * n + 1] = np.int32(v)
-            n += 1
-    words_to_variates(scratch, 2 * HALF * n)
-    for j in range(n):
-        store_half(host_at(hosts, np.int64(due[2 * j])), np.int64(due[2 * j + 1]), scratch + 8 * HALF * j)
+        draw_if_due(host_at(hosts, lane), vcpu_in(position), position & SLOT_MASK)
 
 
 @device
-def _serve(hosts, lanes, due, queue, items):
+def _serve(hosts, lanes, queue, items):
     """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
     left = where_set(lanes, _NEEDS_NOTE)
     while left != _NONE:
@@ -139,11 +126,11 @@ def _serve(hosts, lanes, due, queue, items):
         _act(host, queue, items)
     left = where_set(lanes, _NEEDS_DRAWS)
     if left != _NONE:
-        _draw(hosts, lanes, left, due, host_at(hosts, 0).words)
+        _draw(hosts, lanes, left)
 
 
 @kernel
-def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue, items, limits, n_steps):
+def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
     Mutates everything but ``limits``: tiles of rows, tiles of locks, cycles with draws a lane, lanes in use, whether there
@@ -179,7 +166,7 @@ def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, due, queue
             passes.acquire(lanes, drawn, nobody, no_lock, zero)
         passes.store_rows(rows, lanes, n_tiles, zero)
         passes.store_locks(locks, lanes, n_lock_tiles, zero)
-        _serve(hosts, lanes, due, queue, items)
+        _serve(hosts, lanes, queue, items)
 
 
 class Block:
@@ -225,8 +212,7 @@ class Block:
                 "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
                 "drawn": ((2 * LANES,), i4),
                 "chosen": ((2 * LANES,), i4),
-                "due": ((2 * LANES,), i4),
-                "words": ((LANES * 2 * HALF,), i4),
+                "variates": ((2 * HALF,), np.float32),
                 "newcomers": ((n_pcpu,), i8),
                 "present": ((LANES, n_pcpu * state.PRESENT_FIELDS), i4),
                 "waits": ((LANES, n_pcpu), state.WAITS),
@@ -269,9 +255,8 @@ class Block:
             ):
                 host[name] = memory[name][lane].ctypes.data
             host["choices"] = memory["choices"][lane].ctypes.data if choices else 0
-            for name in ("words", "newcomers"):
+            for name in ("variates", "newcomers"):
                 host[name] = memory[name].ctypes.data
-            host["half"] = HALF
             host["seed_low"] = seed & 0xFFFFFFFF
             host["seed_high"] = seed >> 32
             host["n_row"] = n_tile * TILE
@@ -326,7 +311,6 @@ class Block:
             self._memory["choices"].reshape(-1).view(np.int64),
             self._memory["drawn"],
             self._memory["chosen"],
-            self._memory["due"],
             self._queue,
             self._items.ctypes.data,
             self._limits,

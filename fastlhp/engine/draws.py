@@ -1,8 +1,7 @@
 """Counter-based draws: every random number is a function of its name.
 
-Philox is that of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11. The
-logarithm is the single-precision polynomial of the Cephes library (S. L. Moshier): LLVM vectorises it, while a
-call of the mathematical library is scalar. The page `docs/semantics.md`, section 1, is the specification.
+Philox is that of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11. The page
+`docs/semantics.md`, section 1, is the specification.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from fastlhp.engine.state import (
     LOCK_SHIFT,
     SLOT_MASK,
     SLOTS,
+    TABLE,
     VM_CONFIG,
     distribution_at,
-    float32_array,
     float32_at,
     int32_array,
     int32_at,
@@ -33,33 +32,24 @@ from fastlhp.engine.state import (
     vcpu_at,
     vm_config_at,
 )
+from fastlhp.engine.vectors import pairs, written
 
 _U32 = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
-_M2 = np.uint64(0xD256D193)
 _M4A = np.uint64(0xD2511F53)
 _M4B = np.uint64(0xCD9E8D57)
 _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
-_ONE = np.uint32(1)
-_HALF_CYCLES = np.uint64(HALF)
-_TWO, _ONE64 = np.uint64(2), np.uint64(1)
 
 _VM_CONFIG_SIZE = VM_CONFIG.itemsize
 
 _F = np.float32
-_HALF = _F(0.5)
-_LN2 = _F(0.693147180559945)
-_ZERO = _F(0.0)
-_UNIT = _F(1.0)
+_HALF, _ZERO = _F(0.5), _F(0.0)
 _LONGEST = _F(2.0**30)
-_C0, _C1, _C2 = _F(7.0376836292e-2), _F(-1.1514610310e-1), _F(1.1676998740e-1)
-_C3, _C4, _C5 = _F(-1.2420140846e-1), _F(1.4249322787e-1), _F(-1.6668057665e-1)
-_C6, _C7, _C8 = _F(2.0000714765e-1), _F(-2.4999993993e-1), _F(3.3333331174e-1)
-_SQRT2_MANTISSA = np.int32(0x3504F3)
-_MANTISSA = np.int32(0x7FFFFF)
-_ONE_BITS = np.int32(0x3F800000)
-_MANTISSA_BITS = np.int32(23)
+_LN2 = 0.693147180559945 * 2.0**-23
+_SQRT2_BITS = 0x3FB504F3
+#: Of (-log(1 - t) - t) / t**2; the relative error of the whole is at most 2.4e-7 (`docs/semantics.md`).
+_SERIES = (0.500005007, 0.333337456, 0.249606386, 0.199421033, 0.174258575, 0.159042627, 0.090757988)
 
 SEGMENTS_PER_OCTAVE = 32
 FIRST_OCTAVE, LAST_OCTAVE = -16, 4
@@ -68,18 +58,20 @@ _SEGMENT_SHIFT = 18
 _FIRST_SEGMENT = (int(np.float32(2.0**FIRST_OCTAVE).view(np.int32)) >> _SEGMENT_SHIFT) - 1
 
 
-@device
-def philox2x32(c0, c1, key):
-    """Two 32-bit words (as uint64) from two counter words and a key word; 10 rounds."""
-    c0 = np.uint64(c0)
-    c1 = np.uint64(c1)
-    key = np.uint64(key)
+def _philox2x32(c0, c1, key):
+    """Ten rounds on int64 values of which only the lower halves count."""
     for _ in range(10):
-        product = c0 * _M2
-        c0 = (product >> _SHIFT) ^ key ^ c1
-        c1 = product & _U32
-        key = (key + _W0) & _U32
+        product = (c0 & 0xFFFFFFFF) * 0xD256D193
+        c0, c1 = (product >> 32) ^ key ^ c1, product
+        key = key + 0x9E3779B9
     return c0, c1
+
+
+@written("UniTuple(uint64, 2)(uint64, uint64, uint64)")
+def philox2x32(c0, c1, key):
+    """Two 32-bit words from two counter words and a key word; 10 rounds."""
+    w0, w1 = _philox2x32(c0, c1, key)
+    return w0 & 0xFFFFFFFF, w1 & 0xFFFFFFFF
 
 
 @device
@@ -111,28 +103,25 @@ def words(host, vm, vcpu, purpose, n):
     return np.int64(w0), np.int64(w1)
 
 
-@device
+def _exponential(word):
+    """Standard exponential variates of 32-bit words: minus the logarithms of the fractions that they stand for.
+
+    A fraction is 2**-k * (1 - t), with t small; the series in t has few terms, and they are summed in pairs, so that
+    none has to wait for all others.
+    """
+    fraction = (word >> 1).to_float() * 2.0**-31 + 2.0**-32
+    k = (_SQRT2_BITS - fraction.bits()) & 0xFF800000  # times 2**23: in the place of a float's exponent
+    t = 1.0 - (fraction.bits() + k).of_bits()
+    z = t * t
+    low = (t * _SERIES[1] + _SERIES[0]) + z * (t * _SERIES[3] + _SERIES[2])
+    high = (t * _SERIES[5] + _SERIES[4]) + z * _SERIES[6]
+    return k.to_float() * _LN2 + (z * (low + (z * z) * high) + t)
+
+
+@written("float32(uint32)")
 def exponential(word):
     """Standard exponential variate (float32) of a 32-bit word."""
-    y = np.float32(np.int32(np.uint32(word) >> _ONE)) + _HALF
-    bits = np.float32(y).view(np.int32)
-    mantissa = bits & _MANTISSA
-    upper = np.int32(mantissa >= _SQRT2_MANTISSA)
-    exponent = (bits >> _MANTISSA_BITS) - np.int32(127) + upper
-    f = np.int32(mantissa | (_ONE_BITS - (upper << _MANTISSA_BITS))).view(np.float32)
-    s = f - _UNIT
-    z = s * s
-    q = _C0 * s + _C1
-    q = q * s + _C2
-    q = q * s + _C3
-    q = q * s + _C4
-    q = q * s + _C5
-    q = q * s + _C6
-    q = q * s + _C7
-    q = q * s + _C8
-    log_f = s + (q * (s * z) - _HALF * z)
-    e = np.float32(np.int32(31) - exponent) * _LN2 - log_f
-    return max(e, _ZERO)
+    return _exponential(word)
 
 
 @device
@@ -182,96 +171,77 @@ def lock_choice(vm_config, word):
 # the next attempt. They are drawn by halves: one as soon as nothing of it is needed any more.
 
 
-@device
-def draw_words(host, v, address):
-    """Philox words of a vCPU's next half: the first ones, then the second ones, to an address.
+@written("none(int64, int64, uint64, uint64, uint64, float32, float32, int32, int32)")
+def draw_cycles(draws, variates, first, counter, key, hold_mean, user_mean, hold_value, user_value):
+    """Draw HALF cycles, from ``first`` on, to the address ``draws``.
 
-    The number of cycles is read from memory, here and below: LLVM would unroll a short loop of constant length before
-    it comes to vectorising it.
+    The variates go to an address too. A duration is its variate times the mean, cut and rounded, plus the value: so
+    constants need no code of their own, and tables overwrite theirs.
     """
-    stream = stream_at(host.streams, v)
-    n = np.uint64(host.half)
-    # LLVM has to know that these have 32 bits: only then is a multiplication one vector instruction.
-    start = np.uint64(stream.halves * HALF) & _U32
-    counter, key = np.uint64(stream.counter) & _U32, np.uint64(stream.key) & _U32
-    scratch = int32_array(address, 2 * HALF)
-    for i in range(n):
-        w0, w1 = philox2x32((start + i) & _U32, counter, key)
-        scratch[i] = np.int32(np.uint32(w0))
-        scratch[i + _HALF_CYCLES] = np.int32(np.uint32(w1))
+    w0, w1 = _philox2x32(first.counting(HALF), counter.times(HALF), key.times(HALF))
+    e = _exponential((w0 << 32 | w1 & 0xFFFFFFFF).split())
+    variates.store(e)
+    x = e * pairs(hold_mean, user_mean, HALF)
+    draws.store((x.least(2.0**30) + 0.5).to_int() + pairs(hold_value, user_value, HALF))
+
+
+@written("UniTuple(int64, 3)(int64)")
+def totals_of(draws):
+    """Of HALF cycles at an address: the sum of the hold times, that of the user times, and how many are 0."""
+    cycles = draws.load(HALF)
+    return (cycles & 0xFFFFFFFF).sum(), (cycles >> 32).sum(), cycles.split().n_zero()
 
 
 @device
-def words_to_variates(address, n):
-    """Turn n words into the bits of standard exponential variates, in place."""
-    scratch = int32_array(address, n)
-    for i in range(np.uint64(n)):
-        scratch[i] = np.float32(exponential(np.uint32(scratch[i]))).view(np.int32)
+def _mean_of(distribution):
+    return np.float32(distribution.mean) if distribution.kind == EXPONENTIAL else _ZERO
 
 
 @device
-def _to_durations(distribution, address, n):
-    """Turn n variates into durations, in place; a loop for each kind of distribution: so it is vectorised."""
-    d = distribution_at(distribution, 0)
-    values = int32_array(address, HALF)
-    if d.kind == EXPONENTIAL:
-        mean = np.float32(d.mean)
-        for i in range(n):
-            x = mean * np.int32(values[i]).view(np.float32)
-            values[i] = np.int32(min(x, _LONGEST) + _HALF)
-    elif d.kind == CONSTANT:
-        value = np.int32(d.value)
-        for i in range(n):
-            values[i] = value
-    else:
-        segments = float32_array(d.segments, 2 * N_SEGMENTS)
-        for i in range(n):
-            e = np.int32(values[i]).view(np.float32)
-            j = np.uint64(2 * segment_of(e))
-            x = segments[j] + segments[j + np.uint64(1)] * e
-            values[i] = np.int32(min(x, _LONGEST) + _HALF)
+def _look_up(segments, variates, draws):
+    """Take every other one of the durations at an address from a table."""
+    for i in range(0, 2 * HALF, 2):
+        x = table_value(segments, float32_at(variates, i).value)
+        int32_at(draws, i).value = np.int32(min(x, _LONGEST) + _HALF)
 
 
 @device
-def store_half(host, v, address):
-    """Let the vCPU's next half be that of the variates at an address, in place of the older one."""
+def draw_half(host, v):
+    """Draw a vCPU's next half, in place of the older one."""
     stream = stream_at(host.streams, v)
     vm_config = vm_config_at(stream.vm_config, 0)
-    n = np.uint64(host.half)
-    _to_durations(vm_config.user, address, n)
-    _to_durations(vm_config.hold, address + 4 * HALF, n)
-    first = stream.halves * HALF % SLOTS
-    scratch = int32_array(address, 2 * HALF)
-    draws = int32_array(host.draws + 8 * (v * SLOTS + first), 2 * HALF)
-    for i in range(n):
-        draws[_TWO * i] = scratch[i + _HALF_CYCLES]
-        draws[_TWO * i + _ONE64] = scratch[i]
-    user, hold, n_zero = np.int64(0), np.int64(0), np.int32(0)
-    for i in range(n):
-        user += scratch[i]
-        hold += scratch[i + _HALF_CYCLES]
-        n_zero = np.int32(n_zero + np.int32(scratch[i] == 0) + np.int32(scratch[i + _HALF_CYCLES] == 0))
-    kernel, zeros = np.int64(0), np.int64(n_zero)
+    hold, user = distribution_at(vm_config.hold, 0), distribution_at(vm_config.user, 0)
+    first = stream.halves * HALF
+    draws = host.draws + 8 * (v * SLOTS + first % SLOTS)
+    draw_cycles(
+        draws,
+        host.variates,
+        first,
+        stream.counter,
+        stream.key,
+        _mean_of(hold),
+        _mean_of(user),
+        np.int32(hold.value),
+        np.int32(user.value),
+    )
+    if hold.kind == TABLE:
+        _look_up(hold.segments, host.variates, draws)
+    if user.kind == TABLE:
+        _look_up(user.segments, host.variates + 4, draws + 4)
+    hold_ns, user_ns, zeros = totals_of(draws)
+    kernel_ns = np.int64(0)
     if host.choices != 0 and (vm_config.has_choice != 0 or stream.halves < 2):
-        kernel, more_zeros = fill_choices(host, v, stream.halves * HALF, HALF)
+        kernel_ns, more_zeros = fill_choices(host, v, first, HALF)
         zeros += more_zeros
     stream.older_user_ns, stream.older_kernel_ns = stream.newer_user_ns, stream.newer_kernel_ns
     stream.older_hold_ns, stream.older_zeros = stream.newer_hold_ns, stream.newer_zeros
     stream.newer_user_ns, stream.newer_kernel_ns = stream.user_ns, stream.kernel_ns
     stream.newer_hold_ns, stream.newer_zeros = stream.hold_ns, stream.zeros
-    stream.user_ns += user
-    stream.kernel_ns += kernel
-    stream.hold_ns += hold
+    stream.user_ns += user_ns
+    stream.kernel_ns += kernel_ns
+    stream.hold_ns += hold_ns
     stream.zeros += zeros
     stream.halves += 1
-
-
-@device
-def draw_half(host, v):
-    """Draw a vCPU's next half."""
-    draw_words(host, v, host.words)
-    words_to_variates(host.words, 2 * HALF)
-    store_half(host, v, host.words)
 
 
 @device

@@ -222,8 +222,8 @@ ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out his
 """One replication to simulate: its configuration, and where its results go."""
 
 HOST = _record(
-    "lanes present waits base_ns measuring histogram streams half "
-    "draws choices words newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
+    "lanes present waits base_ns measuring histogram streams draws "
+    "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
     "next_at next_kind next_pcpu intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
     "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
@@ -231,14 +231,12 @@ HOST = _record(
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
 present (``present`` of the pCPUs, ``waits`` on them, ``locks`` the lock words), of draws and choices, and of its
 records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU;
-``words`` and ``newcomers`` (room for the pCPUs) are shared by the block; ``half`` is HALF (`draws.py` says why it is in
-memory).
+``variates`` (`draws.py`) and ``newcomers`` (room for the pCPUs) are shared by the block.
 
-done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has
-found it; intervenes_at: the next one that is not a guest's; edge: the next edge of the measured window; settled_until:
-how far idle time, fragmentation and priority inversion are integrated; now: the instant of the event that scalar code
-handles; slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see
-`relaxed_coscheduling`.
+done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has found it; intervenes_at:
+the next one that is not a guest's; edge: the next edge of the measured window; settled_until: how far idle time,
+fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles; slot_end:
+the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(
@@ -325,7 +323,6 @@ int64_at = RecordView(np.dtype([("value", np.int64)]))
 float32_at = RecordView(np.dtype([("value", np.float32)]))
 int32_array = ArrayView(np.int32)
 int64_array = ArrayView(np.int64)
-float32_array = ArrayView(np.float32)
 
 N_VM_COUNTERS = len(VM_COUNTERS)
 N_HOST_COUNTERS = len(HOST_COUNTERS)

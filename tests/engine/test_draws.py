@@ -44,7 +44,7 @@ LEAST_P = 1e-3
 @pytest.fixture(scope="module")
 def sample() -> Callable[[Distribution], NDArray[np.float64]]:
     """Draw from a distribution as the engine does: record, Philox, quantile."""
-    duration, philox = draws.duration.dispatcher(), draws.philox2x32.dispatcher()
+    duration, philox = draws.duration.dispatcher(), draws.philox2x32
 
     @numba.njit(**OPTIONS)
     def fill(address: int, out: Any) -> None:

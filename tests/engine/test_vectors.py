@@ -15,6 +15,7 @@ import pytest
 from fastlhp.engine import block
 from fastlhp.engine.jit import OPTIONS
 from fastlhp.engine.linking import flat
+from fastlhp.engine.state import HALF
 
 numba = pytest.importorskip("numba")
 
@@ -73,6 +74,16 @@ def test_no_masked_stores(kernel_functions: dict[str, str]) -> None:
     """The passes store whole vectors: stores under a mask take a dozen cycles on some processors."""
     stores = re.compile(r"^\s*vp?maskmov\w*\s+%ymm\d+, %ymm\d+, .*\(", re.MULTILINE)
     assert not [symbol for symbol, text in kernel_functions.items() if stores.search(text)]
+
+
+def test_draws_are_in_vectors(kernel_functions: dict[str, str]) -> None:
+    """Philox multiplies whole vectors by one instruction each, where LLVM might take three."""
+    multiply = re.compile(r"^\s*vpmuludq\s.*%[yz]mm", re.MULTILINE)
+    rounds, widest = 10, 8
+    least = rounds * HALF // widest
+    counts = [n for text in kernel_functions.values() if (n := len(multiply.findall(text)))]
+    assert counts
+    assert all(n % rounds == 0 and least <= n <= 2 * least for n in counts)
 
 
 def recurrence(values: Any) -> Any:

@@ -1,0 +1,201 @@
+"""Device functions written for vectors, where much is to be done without a detour through memory.
+
+The body of such a function is plain Python that runs once, while a kernel is compiled. It computes with `Value`s, which
+stand for numbers or vectors of the LLVM code that it writes: so the same lines serve one number and 32 of them, loops
+are unrolled, and nothing depends on whether LLVM recognises a loop that can be vectorised.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from fastlhp.engine.jit import Instruction
+
+
+class Value:
+    """A value of LLVM code: an int32, int64 or float32, or a vector of these.
+
+    The other operand of an operator may be a Python number. Integers are taken as unsigned, except by `to_float` and
+    `to_int`.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Writes the code.
+    value : llvmlite.ir.Value
+        What it calls the value.
+    """
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder = builder
+        self.value = value
+        self.type = value.type
+
+    def _write(self, operation: str, *operands: Any) -> Value:
+        return Value(self.builder, getattr(self.builder, operation)(*operands))
+
+    def _operand(self, other: Value | float) -> Any:
+        return other.value if isinstance(other, Value) else self.type(other)
+
+    def _binary(self, operation: str, other: Value | float) -> Value:
+        return self._write(operation, self.value, self._operand(other))
+
+    def _arithmetic(self, operation: str, other: Value | float) -> Value:
+        is_float = self._like(_ir().FloatType()) == self.type
+        return self._binary("f" + operation if is_float else operation, other)
+
+    def __add__(self, other: Value | float) -> Value:
+        return self._arithmetic("add", other)
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._arithmetic("sub", other)
+
+    def __rsub__(self, other: float) -> Value:
+        return Value(self.builder, self.type(other)) - self
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self._arithmetic("mul", other)
+
+    def __and__(self, other: Value | int) -> Value:
+        return self._binary("and_", other)
+
+    def __or__(self, other: Value | int) -> Value:
+        return self._binary("or_", other)
+
+    def __xor__(self, other: Value | int) -> Value:
+        return self._binary("xor", other)
+
+    def __lshift__(self, other: int) -> Value:
+        return self._binary("shl", other)
+
+    def __rshift__(self, other: int) -> Value:
+        return self._binary("lshr", other)
+
+    def least(self, other: float) -> Value:
+        """The smaller of this float32 and another."""
+        is_smaller = self.builder.fcmp_ordered("<", self.value, self.type(other))
+        return self._write("select", is_smaller, self.value, self.type(other))
+
+    def _like(self, element: Any) -> Any:
+        """Type of as many of these elements as this value has."""
+        return _ir().VectorType(element, self.type.count) if hasattr(self.type, "count") else element
+
+    def to_float(self) -> Value:
+        """Int32, with its sign, as float32."""
+        return self._write("sitofp", self.value, self._like(_ir().FloatType()))
+
+    def to_int(self) -> Value:
+        """Float32, cut towards 0, as int32."""
+        return self._write("fptosi", self.value, self._like(_ir().IntType(32)))
+
+    def bits(self) -> Value:
+        """The bits of float32, as int32."""
+        return self._write("bitcast", self.value, self._like(_ir().IntType(32)))
+
+    def of_bits(self) -> Value:
+        """The float32 whose bits these int32 are."""
+        return self._write("bitcast", self.value, self._like(_ir().FloatType()))
+
+    def times(self, n: int) -> Value:
+        """A vector of n times this number."""
+        return pairs(self, self, n // 2)
+
+    def counting(self, n: int) -> Value:
+        """A vector of this number and the n - 1 integers after it."""
+        first = self.times(n)
+        return first + Value(self.builder, first.type(list(range(n))))
+
+    def split(self) -> Value:
+        """A vector of int64 as one of int32: of each the lower half, then the upper one."""
+        return self._write("bitcast", self.value, _ir().VectorType(_ir().IntType(32), 2 * self.type.count))
+
+    def joined(self) -> Value:
+        """A vector of int32 as one of int64, the opposite of `split`."""
+        return self._write("bitcast", self.value, _ir().VectorType(_ir().IntType(64), self.type.count // 2))
+
+    def _reduced(self, intrinsic: str, result: Any) -> Value:
+        from numba.core.cgutils import get_or_insert_function
+
+        function_type = _ir().FunctionType(result, [self.type])
+        function = get_or_insert_function(self.builder.module, function_type, f"llvm.{intrinsic}")
+        return self._write("call", function, [self.value])
+
+    def sum(self) -> Value:
+        """Sum of a vector of int64."""
+        return self._reduced(f"vector.reduce.add.v{self.type.count}i64", self.type.element)
+
+    def n_zero(self) -> Value:
+        """How many elements of a vector of int32 are 0, as int64."""
+        hits = self.builder.icmp_unsigned("==", self.value, self.type(0))
+        bits = self._write("bitcast", hits, _ir().IntType(self.type.count))
+        return self._write("zext", self.builder.ctpop(bits.value), _ir().IntType(64))
+
+    def _place(self, type_: Any) -> Any:
+        return self.builder.inttoptr(self.value, type_.as_pointer())
+
+    def store(self, vector: Value) -> None:
+        """Put a vector to this address."""
+        self.builder.store(vector.value, self._place(vector.type)).align = 8
+
+    def load(self, n: int) -> Value:
+        """The vector of n int64 at this address."""
+        loaded = self._write("load", self._place(_ir().VectorType(_ir().IntType(64), n)))
+        loaded.value.align = 8
+        return loaded
+
+
+def pairs(first: Value, second: Value, n: int) -> Value:
+    """A vector of n times two numbers, in turns."""
+    ir = _ir()
+    int32, two = ir.IntType(32), ir.VectorType(first.type, 2)
+    vector = first.builder.insert_element(two(ir.Undefined), first.value, int32(0))
+    vector = first.builder.insert_element(vector, second.value, int32(1))
+    order = ir.VectorType(int32, 2 * n)([0, 1] * n)
+    return first._write("shuffle_vector", vector, two(ir.Undefined), order)
+
+
+def written(types: str) -> Callable[[Callable[..., Any]], Instruction]:
+    """Make a device function of a Python function that writes its code.
+
+    Parameters
+    ----------
+    types : str
+        Of its result and arguments, as Numba writes them: ``"float32(uint32)"``. With ``UniTuple(..)`` the function
+        returns a tuple of values.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Instruction:
+        def define(numba: Any, ir: Any) -> Any:
+            parameters, result = numba.core.sigutils.normalize_signature(types)
+
+            def typed(*_: Any) -> Any:
+                def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                    returned = function(*(Value(builder, argument) for argument in arguments))
+                    if returned is None:
+                        return context.get_dummy_value()
+                    if isinstance(returned, tuple):
+                        return context.make_tuple(builder, result, [value.value for value in returned])
+                    return returned.value
+
+                return result(*parameters), generate
+
+            names = ["typing_context", *inspect.signature(function).parameters]
+            typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+                [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+            )
+            return typed
+
+        instruction = Instruction(define)
+        instruction.__doc__ = function.__doc__
+        return instruction
+
+    return decorate
+
+
+def _ir() -> Any:
+    """The module `llvmlite.ir`, imported late for the sake of light commands."""
+    from llvmlite import ir
+
+    return ir
