@@ -237,11 +237,11 @@ def has_to_stop(host, v):
 
 
 @device
-def due_esx4(host, v):
-    """When v is to be co-stopped or made runnable again, if no state changes before."""
+def due_esx4(host, v, least_still, least_moving):
+    """When v is to be co-stopped or made runnable again, if no state changes before; see `slowest`."""
     vcpu = vcpu_at(host.vcpus, v)
-    still = vcpu.skew_ns - slowest(host, vcpu.vm, False)
-    moving = vcpu.skew_ns - slowest(host, vcpu.vm, True)
+    still = vcpu.skew_ns - least_still
+    moving = vcpu.skew_ns - least_moving
     if vcpu.state == RUNNING and vcpu.stopping == 0:
         if max(still, moving) > threshold_ns(host):
             return host.now
@@ -334,8 +334,11 @@ def revise(host):
         for m in range(host.n_vm):
             due = min(due, due_esx3(host, m))
     else:
-        for v in range(host.n_vcpu):
-            due = min(due, due_esx4(host, v))
+        for m in range(host.n_vm):
+            vm_config = vm_config_at(host.config_vms, m)
+            still, moving = slowest(host, m, False), slowest(host, m, True)
+            for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
+                due = min(due, due_esx4(host, v, still, moving))
     host.slot_end = due
 
 
@@ -347,7 +350,8 @@ def slot_ends(host, t):
         host.tick_at = host.slot_end
     elif not is_esx3(host):
         for v in range(host.n_vcpu):
-            if due_esx4(host, v) == t:
+            m = vcpu_at(host.vcpus, v).vm
+            if due_esx4(host, v, slowest(host, m, False), slowest(host, m, True)) == t:
                 if vcpu_at(host.vcpus, v).state == COSTOPPED:
                     set_state(host, v, READY, t)
                     join(host, v, t)
