@@ -12,7 +12,8 @@ which is slow but gives the same code (see `available`).
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +28,11 @@ def _always_succeeds(function: Any) -> bool:
     return bool(outcomes) and all(getattr(outcome, "constant", None) == 0 for outcome in outcomes)
 
 
+def _renumbered(code: str, first: int) -> str:
+    """LLVM code whose metadata gets numbers from `first` on, for it was written with numbers from 0 on."""
+    return re.sub(r"!(\d+)", lambda number: f"!{int(number[1]) + first}", code) if first else code
+
+
 def available() -> bool:
     """Whether this version of Numba has the parts that `flat` relies on."""
     try:
@@ -36,7 +42,6 @@ def available() -> bool:
     library = codegen.JITCodeLibrary
     names = (
         "add_ir_module",
-        "add_llvm_module",
         "finalize",
         "get_pointer_to_function",
         "_get_module_for_linking",
@@ -47,29 +52,33 @@ def available() -> bool:
 
 def _classes() -> tuple[Any, Any]:
     """Library classes of device functions and of kernels; made late, because Numba is imported late."""
+    from llvmlite.binding import parse_assembly
+    from llvmlite.ir import Function
+    from numba.core.cgutils import normalize_ir_text
     from numba.core.codegen import JITCodeLibrary
 
     class DeviceLibrary(JITCodeLibrary):  # type: ignore[misc]
-        """The LLVM code of one function, as it came from the front end."""
+        """The LLVM code of one function as text, as it came from the front end."""
 
-        own_module: Any = None
-        """This function's code alone, in a form that may be linked several times."""
+        def __init__(self, codegen: Any, name: str) -> None:
+            super().__init__(codegen, name)
+            self.declared: dict[str, str] = {}
+            self.defined: dict[str, str] = {}
+            self.metadata: list[str] = []
 
         def add_ir_module(self, module: Any) -> None:
-            for function in module.functions:
-                if not function.is_declaration:
-                    if _always_succeeds(function):
-                        never_fails.add(function.name)
-                    if not function.linkage:
-                        function.linkage = "linkonce_odr"
-            super().add_ir_module(module)
-
-        def add_llvm_module(self, module: Any) -> None:
-            module.data_layout = self._codegen._data_layout
-            if self.own_module is None:
-                self.own_module = module
-            else:
-                self.own_module.link_in(module)
+            first = len(self.metadata)
+            self.metadata += [_renumbered(str(node), first) for node in module.metadata]
+            for name, value in module.globals.items():
+                if isinstance(value, Function):
+                    is_defined = not value.is_declaration
+                    if is_defined and _always_succeeds(value):
+                        never_fails.add(name)
+                    if is_defined and not value.linkage:
+                        value.linkage = "linkonce_odr"
+                else:
+                    is_defined = value.initializer is not None
+                (self.defined if is_defined else self.declared)[name] = _renumbered(str(value), first)
 
         def finalize(self) -> None:
             self._raise_if_finalized()
@@ -80,34 +89,62 @@ def _classes() -> tuple[Any, Any]:
 
         def _get_module_for_linking(self) -> Any:
             """With all that it calls, for a library that is not one of these."""
-            module = self.own_module.clone()
-            for library in _closure(self):
-                module.link_in(_module(library), preserve=True)
-            return module
+            return _linked(self._codegen, [self])
 
     class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         """A kernel: linked with everything it calls, directly or not."""
 
         def finalize(self) -> None:
-            for library in _closure(self):
+            self._final_module.link_in(_linked(self._codegen, self._linking_libraries))
+            for library in _closure(self._linking_libraries):
                 if hasattr(library, "_reload_init"):  # since Numba 0.63
                     self._reload_init.update(library._reload_init)
-                self._final_module.link_in(_module(library), preserve=True)
             self._linking_libraries = []
             super().finalize()
 
-    def _module(library: Any) -> Any:
-        return library.own_module if isinstance(library, DeviceLibrary) else library._get_module_for_linking()
+    def _linked(codegen: Any, libraries: list[Any]) -> Any:
+        """A module of these libraries and all that they call."""
+        declared: dict[str, str] = {}
+        defined: dict[str, str] = {}
+        code: list[str] = []
+        metadata: list[str] = []
+        apart = []
+        for library in _closure(libraries):
+            if not isinstance(library, DeviceLibrary):
+                apart.append(library._get_module_for_linking())
+                continue
+            if any(defined.get(name, text) != text for name, text in library.defined.items()):
+                apart.append(_parsed(codegen, library.declared, library.defined.values(), library.metadata))
+                continue
+            first = len(metadata)
+            metadata += [_renumbered(node, first) for node in library.metadata]
+            code += [
+                _renumbered(text, first) for name, text in library.defined.items() if name not in defined
+            ]
+            defined |= library.defined
+            declared |= library.declared
+        undefined = {name: text for name, text in declared.items() if name not in defined}
+        module = _parsed(codegen, undefined, code, metadata)
+        for other in apart:
+            module.link_in(other, preserve=True)
+        return module
 
-    def _closure(library: Any) -> list[Any]:
+    def _parsed(codegen: Any, declared: dict[str, str], defined: Iterable[str], metadata: list[str]) -> Any:
+        empty = str(codegen._create_empty_module("device functions"))
+        text = "\n".join([empty, *declared.values(), *defined, *metadata])
+        module = parse_assembly(normalize_ir_text(text))
+        module.verify()
+        return module
+
+    def _closure(libraries: list[Any]) -> list[Any]:
         found: dict[Any, None] = {}
-        pending = list(library._linking_libraries)
+        pending = list(libraries)
         while pending:
-            other = pending.pop()
-            if other not in found:
-                found[other] = None
-                if isinstance(other, DeviceLibrary):
-                    pending.extend(other._linking_libraries)
+            library = pending.pop()
+            if library not in found:
+                found[library] = None
+                if isinstance(library, DeviceLibrary):
+                    pending.extend(library._linking_libraries)
         return list(found)
 
     return DeviceLibrary, KernelLibrary
