@@ -12,7 +12,7 @@ import numpy as np
 from fastlhp.engine.draws import choice, draw_if_due, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.line import all_in_line_run, before_in_line, leave_line, next_spinner
+from fastlhp.engine.line import all_in_line_run, before_in_line, next_spinner, stop_waiting
 from fastlhp.engine.machine import (
     add_waits,
     attempt_of,
@@ -367,7 +367,7 @@ def dequeue_waiter(host, p, g):
     """The vCPU on p, one of those that lock g counts, does not wait any more: of a queued lock the first."""
     put_word_only(host, g, get_word(host, g) - COUNT_UNIT)
     if get_word(host, g) & WORD_LINE != 0:
-        leave_line(host, g, pcpu_at(host.pcpus, p).vcpu)
+        stop_waiting(host, g, pcpu_at(host.pcpus, p).vcpu)
     elif get_word(host, g) & WORD_UNFAIR == 0:
         dequeue(host, g)
 

@@ -32,13 +32,31 @@ def join_line(host, g, v):
     vcpu.number = lock.last_number
     vcpu.lock = g
     vcpu.outside = OUTSIDE
+    if lock.first < 0:
+        lock.first = v
 
 
 @device
 def leave_line(host, g, v):
+    """Waiter v, if it is in the line of lock g, leaves it."""
+    vcpu_at(host.vcpus, v).number = 0
+    lock = lock_at(host.lock_records, g)
+    if lock.first == v:
+        lock.first = _lowest_number(host, g)
+
+
+@device
+def return_as_first(host, g, v, number):
+    """V gets a number that is lower than those of all waiters in the line of lock g."""
+    vcpu_at(host.vcpus, v).number = number
+    lock_at(host.lock_records, g).first = v
+
+
+@device
+def stop_waiting(host, g, v):
     """The waiter v, which is in the line of lock g or beside it, gets the lock."""
     lock_at(host.lock_records, g).n_waiting -= 1
-    vcpu_at(host.vcpus, v).number = 0
+    leave_line(host, g, v)
 
 
 @device
@@ -66,6 +84,12 @@ def all_in_line_run(host, g):
 @device
 def first_in_line(host, g):
     """The waiter of lock g with the lowest number; -1 if none is in line."""
+    return lock_at(host.lock_records, g).first
+
+
+@device
+def _lowest_number(host, g):
+    """`first_in_line`, found by looking at all vCPUs of the VM."""
     vm_config = vm_config_at(host.config_vms, lock_at(host.lock_records, g).vm)
     first = np.int64(-1)
     for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):

@@ -123,6 +123,7 @@ def _start_vm(host, m):
         lock.n_blocked = 0
         lock.n_waiting = 0
         lock.last_number = 0
+        lock.first = -1
         lock.serving = 0
         lock.out_of_order = 0
         lock.waiter = -1

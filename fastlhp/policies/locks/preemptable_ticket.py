@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastlhp.engine.jit import device
-from fastlhp.engine.line import first_in_line, join_line
+from fastlhp.engine.line import first_in_line, join_line, leave_line, return_as_first
 from fastlhp.engine.machine import (
     draw_patience,
     end_wait,
@@ -108,7 +108,7 @@ def release(host, p, g, t):
         return np.int64(-1)
     vcpu = vcpu_at(host.vcpus, head)
     number = vcpu.number
-    vcpu.number = 0
+    leave_line(host, g, head)
     if lock.out_of_order == 0:
         serve(host, g, number, t)
     lock.out_of_order = 0
@@ -141,14 +141,14 @@ def lose_patience(host, p, g, t):
     put_until(host, p, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).threshold_at)
     if head >= 0 and lock.off_holding == 0:
         q = first_impatient(host, g, t)
-        taker = vcpu_at(host.vcpus, pcpu_at(host.pcpus, q).vcpu)
+        taker = pcpu_at(host.pcpus, q).vcpu
         owner_returns(host, g, t)
         passed = vcpu_at(host.vcpus, head)
-        passed.number = lock.serving
+        return_as_first(host, g, head, lock.serving)
         passed.phase = WAITING
         passed.handover = -1
         passed.patience_ns = FOREVER
-        taker.number = 0
+        leave_line(host, g, taker)
         lock.out_of_order = 1
         end_wait(host, q, t)
     return np.int64(SPIN_ON)

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
-from fastlhp.engine.line import before_in_line, draw_check, first_in_line, join_line, leave_line
+from fastlhp.engine.line import before_in_line, draw_check, first_in_line, join_line, stop_waiting
 from fastlhp.engine.machine import (
     draw_patience,
     end_wait,
@@ -219,13 +219,13 @@ def release(host, p, g, t):
         return np.int64(-1)
     vcpu = vcpu_at(host.vcpus, head)
     if vcpu.state == RUNNING:
-        leave_line(host, g, head)
+        stop_waiting(host, g, head)
         grant_running(host, running_on(host, head), g, t)
         raise_next(host, g, t)
         return np.int64(-1)
     q = random_beside(host, g) if vcpu.pending == 0 else np.int64(-1)
     if q >= 0:
-        leave_line(host, g, pcpu_at(host.pcpus, q).vcpu)
+        stop_waiting(host, g, pcpu_at(host.pcpus, q).vcpu)
         grant_running(host, q, g, t)
     else:
         owner_leaves(host, g, head, 0, t)
@@ -275,7 +275,7 @@ def take_on_return(host, p, g, t):
     """The waiter on p starts to run and finds lock g free for it."""
     if lock_at(host.lock_records, g).off_owner >= 0:
         owner_returns(host, g, t)
-    leave_line(host, g, pcpu_at(host.pcpus, p).vcpu)
+    stop_waiting(host, g, pcpu_at(host.pcpus, p).vcpu)
     end_wait(host, p, t)
 
 
