@@ -3,8 +3,9 @@
 Numba takes every function through two dozen passes. Most of them look for what device functions do not have: closures,
 comprehensions, array expressions, loops over literals. A kernel has hundreds of functions, and so took half a minute.
 Here a plain function takes only the passes that concern it; what operators return is found out once for each pair of
-types and not for every line; and there are no reference counts without arrays, and no check after a call that cannot
-fail. The code does the same. A function that is not plain takes all passes.
+types and not for every line, and types once if there is no loop; there are no reference counts without arrays, no
+check after a call that cannot fail, and no place in memory for a variable that is set once, at the start.
+The code does the same. A function that is not plain takes all passes.
 
 This uses parts of Numba that are not documented: `jit` does without this module if it cannot be imported.
 """
@@ -13,19 +14,22 @@ from __future__ import annotations
 
 import gc
 import operator
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from llvmlite.ir import Constant, IntType
-from numba.core import ir
+from numba.core import base, cgutils, ir
 from numba.core.callconv import CPUCallConv, Status
-from numba.core.cgutils import alloca_once
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager
 from numba.core.cpu import CPUContext
+from numba.core.errors import ForceLiteralArg, TypingError
+from numba.core.lowering import Lower
 from numba.core.transforms import canonicalize_cfg
 from numba.core.typed_passes import (
     IRLegalization,
@@ -35,7 +39,10 @@ from numba.core.typed_passes import (
     NopythonTypeInference,
     PreLowerStripPhis,
 )
+from numba.core.typeinfer import TypeInferer
+from numba.core.types import Dispatcher, Module
 from numba.core.types.functions import BaseFunction
+from numba.core.typing.context import BaseContext as TypingContext
 from numba.core.untyped_passes import FixupArgs, GenericRewrites, ReconstructSSA, TranslateByteCode
 
 from fastlhp.engine.jit import DeviceFunction, Instruction
@@ -126,15 +133,13 @@ class _CallConv(CPUCallConv):  # type: ignore[misc]
         if callee.name not in never_fails:
             return super().call_function(builder, callee, resty, argtys, args, attrs)
         result, error, *_ = callee.function_type.args
-        place = alloca_once(builder, result.pointee)
+        place = cgutils.alloca_once(builder, result.pointee)
         passed = self._get_arg_packer(argtys).as_arguments(builder, args)
         builder.call(callee, [place, Constant(error, None), *passed])
         return _SUCCESS, self.context.get_returned_value(builder, resty, builder.load(place))
 
     def return_status_propagate(self, builder: Any, status: Any) -> None:
-        if status is _SUCCESS:
-            builder.unreachable()
-        else:
+        if status is not _SUCCESS:
             super().return_status_propagate(builder, status)
 
     def return_user_exc(
@@ -166,6 +171,80 @@ class _Context(CPUContext):  # type: ignore[misc]
             _sizes[ty] = super().get_abi_sizeof(ty)
         return _sizes[ty]
 
+    def get_constant_generic(self, builder: Any, ty: Any, val: Any) -> Any:
+        """LLVM value of a constant; a device function is called by its name, so its address is never used."""
+        if isinstance(ty, Dispatcher):
+            return self.get_constant_null(ty)
+        return super().get_constant_generic(builder, ty, val)
+
+
+class _Lower(Lower):  # type: ignore[misc]
+    """Numba's translator to LLVM code, for plain functions."""
+
+    def _find_singly_assigned_variable(self) -> None:
+        """Find the variables that need no place in memory.
+
+        For Numba these are the ones that are assigned once and used in that block only; here those of the first block
+        may be used anywhere, for all blocks come after it. The arguments are among them.
+        """
+        n_assigned: dict[str, int] = {}
+        elsewhere: set[str] = set()
+        in_first: set[str] = set()
+        for offset, block in self.blocks.items():
+            here: set[str] = set()
+            for statement in block.body:
+                is_assignment = isinstance(statement, ir.Assign)
+                used = statement.value if is_assignment else statement
+                variables = {variable.name for variable in statement._rec_list_vars(used)}
+                elsewhere |= variables - here
+                if is_assignment:
+                    name = statement.target.name
+                    here.add(name)
+                    n_assigned[name] = n_assigned.get(name, 0) + 1
+            if offset == self.firstblk and not self.context.enable_nrt:
+                in_first = here
+        self._singly_assigned_vars = {
+            name for name, n in n_assigned.items() if n == 1 and (name not in elsewhere or name in in_first)
+        }
+        self._blk_local_varmap: dict[str, Any] = {}
+
+    def lower_block(self, block: Any) -> None:
+        """Translate a block; without preparing for exceptions and deletions, which are not in it."""
+        if self.context.enable_nrt:
+            return super().lower_block(block)
+        try:
+            for statement in block.body:
+                self.loc = statement.loc
+                self.lower_inst(statement)
+        except Exception:
+            super().lower_block(block)  # fails as well, and says where
+            raise
+
+    def lower_inst(self, inst: Any) -> None:
+        """Translate a statement; without notes for debugging, for which Numba writes out all of them."""
+        if isinstance(inst, ir.Assign) and not isinstance(inst.value, ir.Arg):
+            name = inst.target.name
+            self.storevar(self.lower_assign(self.typeof(name), inst), name)
+        else:
+            super().lower_inst(inst)
+
+    def _lower_call_normal(self, fnty: Any, expr: Any, signature: Any) -> Any:
+        if expr.vararg or expr.kws or expr.target or signature.recvr or len(expr.args) != len(signature.args):
+            return super()._lower_call_normal(fnty, expr, signature)
+        arguments = [
+            self._cast_var(variable, type_) for variable, type_ in zip(expr.args, signature.args, strict=True)
+        ]
+        return self.context.get_function(fnty, signature)(self.builder, arguments, self.loc)
+
+
+class _Lowering(NativeLowering):  # type: ignore[misc]
+    """Numba's pass that translates to LLVM code."""
+
+    @property
+    def lowering_class(self) -> type[Lower]:
+        """What does it."""
+        return _Lower
+
 
 class _ShortWay(PassManager):  # type: ignore[misc]
     """The passes of a plain function."""
@@ -181,6 +260,7 @@ class _ShortWay(PassManager):  # type: ignore[misc]
             GenericRewrites().run_pass(state)
         if self._survey.assigns_again:
             ReconstructSSA().run_pass(state)
+        state.func_ir.is_straight = _is_straight(state.func_ir.blocks)
         NopythonTypeInference().run_pass(state)
         if self._survey.assigns_again:
             PreLowerStripPhis().run_pass(state)
@@ -192,7 +272,7 @@ class _ShortWay(PassManager):  # type: ignore[misc]
         else:
             state.targetctx.enable_nrt = False
         state.type_annotation = None
-        NativeLowering().run_pass(state)
+        _Lowering().run_pass(state)
         NoPythonBackend().run_pass(state)
 
 
@@ -209,11 +289,46 @@ class DeviceCompiler(CompilerBase):  # type: ignore[misc]
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
+def _is_straight(blocks: dict[int, Any]) -> bool:
+    """Whether the blocks are in an order in which all jumps go forward."""
+    order = list(blocks)
+    return order == sorted(order) and all(
+        target > offset for offset, block in blocks.items() for target in block.terminator.get_targets()
+    )
+
+
 @contextmanager
 def shortcuts() -> Iterator[None]:
-    """Remember what operators and built-in functions return for which types, and do not look for garbage."""
+    """Replace what Numba does often and slowly, and do not look for garbage, while the block runs."""
+    collects_garbage = gc.isenabled()
+    gc.disable()
+    with ExitStack() as stack:
+        for owner, name, make in (
+            (BaseFunction, "get_call_type", _remembering_calls),
+            (TypingContext, "resolve_getattr", _remembering_attributes),
+            (base.BaseContext, "get_getattr", _remembering_attributes),
+            (base, "_has_loc", cache),
+            (TypeInferer, "propagate", _once_if_straight),
+            (CPUContext, "load_additional_registries", _after_imports),
+            (ir.Inst, "_rec_list_vars", _knowing_constants),
+            (cgutils, "if_unlikely", _never_if_false),
+        ):
+            original = getattr(owner, name)
+            stack.callback(setattr, owner, name, original)
+            setattr(owner, name, make(original))
+        try:
+            yield
+        finally:
+            if collects_garbage:
+                # What there is now counts as old: most of it stays, and to look through it takes half a second.
+                gc.freeze()
+                gc.unfreeze()
+                gc.enable()
+
+
+def _remembering_calls(find_out: Any) -> Any:
+    """``BaseFunction.get_call_type``: what operators and built-in functions return for which types."""
     known: dict[Any, tuple[Any, Any]] = {}
-    find_out = BaseFunction.get_call_type
 
     def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
         if kws:
@@ -223,12 +338,81 @@ def shortcuts() -> Iterator[None]:
             known[key] = self, find_out(self, context, args, kws)
         return known[key][1]
 
-    collects_garbage = gc.isenabled()
-    gc.disable()
-    BaseFunction.get_call_type = get_call_type  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        BaseFunction.get_call_type = find_out  # type: ignore[method-assign]
-        if collects_garbage:
-            gc.enable()
+    return get_call_type
+
+
+def _remembering_attributes(find_out: Any) -> Any:
+    """``resolve_getattr`` and ``get_getattr``: what attributes of which types are."""
+    known: dict[Any, Any] = {}
+
+    def get_attribute(self: Any, typ: Any, attr: str) -> Any:
+        if isinstance(typ, Module):
+            return find_out(self, typ, attr)
+        key = typ, attr
+        if key not in known:
+            known[key] = find_out(self, typ, attr)
+        return known[key]
+
+    return get_attribute
+
+
+def _once_if_straight(propagate: Any) -> Any:
+    """``TypeInferer.propagate``, which goes over the lines until no type changes any more.
+
+    Without loops the first time is enough.
+    """
+
+    def propagate_types(self: Any, raise_errors: bool = True) -> Any:
+        if getattr(self.func_ir, "is_straight", False):
+            try:
+                for constraint in self.constraints.constraints:
+                    constraint(self)
+                return None
+            except (ForceLiteralArg, TypingError):
+                pass  # the original finds it again, and says where
+        return propagate(self, raise_errors)
+
+    return propagate_types
+
+
+def _after_imports(load: Any) -> Any:
+    """``CPUContext.load_additional_registries``, which can find something new only after an import."""
+    n_modules: dict[Any, int] = {}
+
+    def load_additional_registries(self: Any) -> None:
+        if n_modules.get(self) != len(sys.modules):
+            load(self)
+            n_modules[self] = len(sys.modules)
+
+    return load_additional_registries
+
+
+def _knowing_constants(find: Any) -> Any:
+    """``ir.Inst._rec_list_vars``: the variables in a part of a statement, which is a constant in most cases."""
+    constant: set[type] = set()
+
+    def list_variables(self: Any, part: Any) -> Any:
+        if type(part) is dict:
+            part = part.values()
+        elif type(part) not in (list, tuple):
+            return find(self, part)
+        found = []
+        for value in part:
+            if type(value) is ir.Var:
+                found.append(value)
+            elif type(value) not in constant:
+                found += self._rec_list_vars(value)
+                if not isinstance(value, ir.Inst | list | tuple | dict):
+                    constant.add(type(value))
+        return found
+
+    return list_variables
+
+
+def _never_if_false(if_unlikely: Any) -> Any:
+    """``cgutils.if_unlikely``, which does not even test the condition of the error that cannot happen."""
+
+    def skip(builder: Any, predicate: Any) -> Any:
+        return nullcontext() if predicate is _FALSE else if_unlikely(builder, predicate)
+
+    return skip

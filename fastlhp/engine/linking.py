@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,7 +47,9 @@ def available() -> bool:
         "_get_module_for_linking",
         "add_linking_library",
     )
-    return hasattr(codegen.JITCPUCodegen, "create_library") and all(hasattr(library, name) for name in names)
+    return all(
+        hasattr(codegen.JITCPUCodegen, name) for name in ("create_library", "_create_empty_module")
+    ) and all(hasattr(library, name) for name in names)
 
 
 def _classes() -> tuple[Any, Any]:
@@ -106,32 +108,30 @@ def _classes() -> tuple[Any, Any]:
         """A module of these libraries and all that they call."""
         declared: dict[str, str] = {}
         defined: dict[str, str] = {}
-        code: list[str] = []
+        originals: dict[str, str] = {}
         metadata: list[str] = []
         apart = []
         for library in _closure(libraries):
             if not isinstance(library, DeviceLibrary):
                 apart.append(library._get_module_for_linking())
                 continue
-            if any(defined.get(name, text) != text for name, text in library.defined.items()):
-                apart.append(_parsed(codegen, library.declared, library.defined.values(), library.metadata))
+            if any(originals.get(name, text) != text for name, text in library.defined.items()):
+                apart.append(_parsed(codegen, library.declared, library.defined, library.metadata))
                 continue
             first = len(metadata)
             metadata += [_renumbered(node, first) for node in library.metadata]
-            code += [
-                _renumbered(text, first) for name, text in library.defined.items() if name not in defined
-            ]
-            defined |= library.defined
+            new = {name: text for name, text in library.defined.items() if name not in originals}
+            originals |= new
+            defined |= {name: _renumbered(text, first) for name, text in new.items()}
             declared |= library.declared
-        undefined = {name: text for name, text in declared.items() if name not in defined}
-        module = _parsed(codegen, undefined, code, metadata)
+        module = _parsed(codegen, declared, defined, metadata)
         for other in apart:
             module.link_in(other, preserve=True)
         return module
 
-    def _parsed(codegen: Any, declared: dict[str, str], defined: Iterable[str], metadata: list[str]) -> Any:
+    def _parsed(codegen: Any, declared: dict[str, str], defined: dict[str, str], metadata: list[str]) -> Any:
         empty = str(codegen._create_empty_module("device functions"))
-        text = "\n".join([empty, *declared.values(), *defined, *metadata])
+        text = "\n".join([empty, *(declared | defined).values(), *metadata])
         module = parse_assembly(normalize_ir_text(text))
         module.verify()
         return module

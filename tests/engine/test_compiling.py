@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 
 import numpy as np
 import pytest
 from numba.core.compiler import run_frontend
+from numba.core.typeinfer import TypeInferer
+from numba.core.types.functions import BaseFunction
 
-from fastlhp.engine.compiling import Survey
+from fastlhp.engine.compiling import Survey, shortcuts
 from fastlhp.engine.jit import device, kernel
 from fastlhp.engine.linking import never_fails
 
@@ -72,11 +75,20 @@ def asks_for_none(x):
     return x is None
 
 
+def branches(a, b):
+    total = a * b
+    for i in range(3):
+        if i > a:
+            total += b
+            b = total
+    return total + b
+
+
 def uses_other(x):
     return operator.add(x, 1)
 
 
-@pytest.mark.parametrize("function", [loops, chooses, splits, steps])
+@pytest.mark.parametrize("function", [loops, chooses, splits, steps, branches])
 def test_plain(function):
     assert Survey(run_frontend(function)).is_plain
 
@@ -90,6 +102,7 @@ def test_not_plain(function):
 
 device_loops, device_chooses, device_splits, device_steps = map(device, (loops, chooses, splits, steps))
 device_raises, device_squares, device_steps_by = map(device, (raises, squares, steps_by))
+device_branches = device(branches)
 
 
 @device
@@ -100,7 +113,7 @@ def between(x):
 @kernel
 def call_all(x):
     plain = device_loops(x) + device_chooses(x, 7) + device_splits(x) + device_steps(x)
-    return plain + device_squares(x) + device_steps_by(x, 3) + between(x)
+    return plain + device_branches(x, 7) + device_squares(x) + device_steps_by(x, 3) + between(x)
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +128,22 @@ def compiled(tmp_path_factory):
 def test_results_and_exceptions(compiled):
     """Compiled functions do what Python does, and exceptions pass through plain functions."""
     for x in (-2, 0, 3):
-        expected = loops(x) + chooses(x, 7) + splits(x) + steps(x) + squares(x) + steps_by(x, 3) + x + 1
+        expected = loops(x) + chooses(x, 7) + splits(x) + steps(x) + branches(x, 7)
+        expected += squares(x) + steps_by(x, 3) + x + 1
         assert compiled(x) == expected
     with pytest.raises(ValueError, match="too large"):
         compiled(4)
+
+
+def test_shortcuts_end():
+    """Numba is changed, and garbage stays, only while a kernel is compiled."""
+    before = BaseFunction.get_call_type, TypeInferer.propagate, gc.isenabled()
+    with pytest.raises(ValueError), shortcuts():
+        assert BaseFunction.get_call_type is not before[0]
+        assert TypeInferer.propagate is not before[1]
+        assert not gc.isenabled()
+        raise ValueError
+    assert (BaseFunction.get_call_type, TypeInferer.propagate, gc.isenabled()) == before
 
 
 def test_what_never_fails(compiled):
