@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastlhp.engine import passes, state
 from fastlhp.engine.accounts import close_window
 from fastlhp.engine.control import deadline_of, handle, look
-from fastlhp.engine.course import interrupt, lane_value, note_wait, resume
+from fastlhp.engine.course import interrupt, resume
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit, where_set
@@ -36,6 +36,7 @@ from fastlhp.engine.state import (
     config_at,
     host_at,
 )
+from fastlhp.engine.waits import lane_value, note_wait
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
 

@@ -1,25 +1,30 @@
 """From the present of a lane to its course, and back.
 
 `resume` says of each guest what it will do if no hypervisor intervenes, for the vector passes to go on from;
-`interrupt` says where each guest is when one does. Both take a few steps for each pCPU. Between the two, `note_wait`
-keeps the present of those that have to wait: it is not known for certain yet when they will get their lock.
+`interrupt` says where each guest is when one does. Both take a few steps for each pCPU. What happens between the two
+beside the passes is in `waits.py`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.draws import choice, draw_if_due, words
-from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.line import all_in_line_run, before_in_line, next_spinner, stop_waiting
+from fastlhp.engine.line import (
+    all_in_line_run,
+    before_in_line,
+    catch_up,
+    lead_line,
+    line_up,
+    next_spinner,
+    spins_until,
+    stop_waiting,
+)
 from fastlhp.engine.machine import (
-    add_waits,
     attempt_of,
     count_wait,
     draw_threshold,
     end_record,
-    histogram_bin,
     is_constant,
     put_thresholds,
     start_hold,
@@ -27,7 +32,6 @@ from fastlhp.engine.machine import (
 )
 from fastlhp.engine.rows import (
     count_of,
-    cycle_bits,
     dequeue,
     enqueue,
     get,
@@ -58,30 +62,18 @@ from fastlhp.engine.state import (
     COURSE,
     DEADLINE,
     FAR,
-    FOREVER,
-    FREE,
-    GRANT,
     GUEST_PHASE,
-    HALT_BIT,
     HANDOVER,
     HOLDING,
     KERNEL,
-    LOCK,
-    LOCK_MASK,
-    LOCK_SHIFT,
-    LONGEST,
     NEVER,
     NEXT,
     NOBODY,
-    NOW,
-    POS,
     POSITION,
     REBASE_NS,
     RECORD,
     RECORD_BEGIN,
-    ROW,
     SLOT_MASK,
-    STRIDE,
     TRAP_NONE,
     UNTIL,
     USER,
@@ -92,253 +84,25 @@ from fastlhp.engine.state import (
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
-    int32_at,
     int64_array,
-    int64_at,
     lock_at,
     pcpu_at,
     vcpu_at,
     vm_config_at,
     waits_at,
 )
-
-
-@device
-def _keeps_no_line(host, p, g, t):
-    pass
-
-
-@device
-def _leads_no_line(host, g, v, t):
-    pass
-
-
-@device
-def _has_nothing_to_do(host, v, t):
-    pass
-
-
-@device
-def _spins_for_ever(host, v):
-    return np.int64(FOREVER)
-
-
-line_up = Hook("lock", "line_up", default=_keeps_no_line)
-lead_line = Hook("lock", "lead_line", default=_leads_no_line)
-catch_up = Hook("lock", "catch_up", default=_has_nothing_to_do)
-spins_until = Hook("lock", "spins_until", default=_spins_for_ever)
-
-
-@device
-def lane_value(host, value):
-    """A lane value of the lane."""
-    return int32_at(host.lanes, value * STRIDE)
-
-
-@device
-def get_deadline(host):
-    """Up to when the course holds, relative to base_ns."""
-    return np.int64(lane_value(host, DEADLINE).value)
-
-
-@device
-def limit_deadline(host, at):
-    """Let the course hold no longer than up to an instant, relative to base_ns."""
-    lane_value(host, DEADLINE).value = np.int32(min(get_deadline(host), at))
-
-
-# While the course is followed
-
-
-@device
-def note_wait(host):
-    """The lane's attempt, which the passes have carried out, has to wait."""
-    p = np.int64(lane_value(host, ROW).value)
-    now = np.int64(lane_value(host, NOW).value)
-    free = np.int64(lane_value(host, FREE).value)
-    waits = waits_at(host.waits, p)
-    if free - now > waits.looked_at:
-        note_special_wait(host, p, now, free)
-    else:
-        waits.attempt = np.int32(now)
-        waits.begin = np.int32(free)
-        waits.count = np.int32(waits.count + 1)
-        waits.ns += free - now
-        int64_at(host.histogram, histogram_bin(free - now)).value += 1
-
-
-@device
-def note_special_wait(host, p, now, free):
-    """The attempt that p has made has to wait for long, for ever, or in a host where that may end the course."""
-    g = np.int64(lane_value(host, LOCK).value)
-    waits = waits_at(host.waits, p)
-    if waits.begin == NEVER:
-        grant_one(host, g, now)
-        return
-    if get_word(host, g) & WORD_UNFAIR != 0 and is_foreseeable(host, g) and free != NEVER:
-        if is_contended(host, p, g, now):
-            put_course(host, NEXT, p, NEVER)
-            put_free(host, g, NEVER)
-            free = np.int64(NEVER)
-        lock_at(host.lock_records, g).waiter = p
-    waits.attempt = np.int32(now)
-    waits.begin = np.int32(free)
-    if free != NEVER:
-        foresee_wait(host, p, free - now, free)
-    if free - now <= vm_config_on(host, p).quick_ns:
-        return
-    if not can_wait(host, g, free):
-        limit_deadline(host, now - 1)
-    elif config_at(host.config, 0).threshold != 0:
-        v = vcpu_in(np.int64(lane_value(host, POS).value))
-        put_until(host, p, draw_threshold(host, v, host.base_ns + now))
-        if free > get(host, UNTIL, p):
-            limit_deadline(host, get(host, UNTIL, p))
-
-
-@device
-def foresee_wait(host, p, wait, begin):
-    """The vCPU on p, which has come in this course, will have waited for so long when it gets its lock."""
-    add_waits(host, p, 1, wait)
-    if get(host, RECORD, p) != 0:
-        end_record(host, p, get(host, RECORD, p))
-        put(host, RECORD, p, 0)
-    if wait > get(host, LONGEST, p):
-        put(host, RECORD, p, wait)
-        put(host, RECORD_BEGIN, p, begin)
-
-
-@device
-def take_back(host, p, wait):
-    """The last wait on p, which has been foreseen, is not over."""
-    add_waits(host, p, -1, wait)
-    put(host, RECORD, p, 0)
-
-
-# Unfair locks: when one is released for which several wait, it is drawn which of them is next. Until then it is not
-# known of any when it gets the lock; one of them tries again at the release, so that the passes come to it.
-
-
-@device
-def is_contended(host, p, g, now):
-    """Whether there already is a waiter when the one on p comes to the unfair lock g: then that will try again."""
-    q = lock_at(host.lock_records, g).waiter
-    if q < 0 or q == p:
-        return False
-    waits = waits_at(host.waits, q)
-    begin = np.int64(waits.begin)
-    if begin < now or begin == NEVER or tried_lock(host, q) != g:
-        return False
-    if begin == now:
-        limit_deadline(host, now - 1)  # before p or after it?
-    if is_old_waiter(host, q, begin):
-        put(host, BEGIN, q, NEVER)
-    else:
-        take_back(host, q, begin - waits.attempt)
-    try_again(host, q, begin)
-    if config_at(host.config, 0).threshold != 0:
-        limit_deadline(host, get(host, UNTIL, q))
-    return True
-
-
-@device
-def is_old_waiter(host, p, begin):
-    """Whether the vCPU on p, which is to get its lock at ``begin``, has waited for it since before the course began."""
-    return get(host, GUEST_PHASE, p) == WAITING and get(host, BEGIN, p) == begin
-
-
-@device
-def try_again(host, p, at):
-    """The waiter on p tries its lock again when that is released."""
-    put_course(host, COURSE, p, position_of(host, vcpu_in(get_course(host, COURSE, p)), tried_slot(host, p)))
-    put_course(host, NEXT, p, at)
-    waits_at(host.waits, p).begin = np.int32(NEVER)
-
-
-@device
-def grant_one(host, g, now):
-    """The unfair lock g is released now, and several wait for it."""
-    n = np.int64(0)
-    is_clear = True
-    for q in range(host.n_pcpu):
-        is_clear = is_clear and get_course(host, NEXT, q) != now
-        if is_rival(host, q, g):
-            n += 1
-            is_clear = is_clear and waits_at(host.waits, q).attempt != now
-    lock = lock_at(host.lock_records, g)
-    first_lock = vm_config_at(host.config_vms, lock.vm).first_lock
-    w0, _ = words(host, lock.vm, g - first_lock, GRANT, lock.n_grant)
-    winner = nth_rival(host, g, choice(w0, n))
-    if not is_clear or not foresee_begin(host, winner, now):
-        limit_deadline(host, now - 1)
-        return
-    lock.n_grant += 1
-    end = now + hold_drawn(host, *tried(host, winner))
-    other = nth_rival(host, g, 0)
-    if n > 2:
-        try_again(host, other, end)
-    elif foresee_begin(host, other, end):
-        lock.waiter = other
-        put_free(host, g, end + hold_drawn(host, *tried(host, other)))
-    else:
-        limit_deadline(host, end - 1)
-
-
-@device
-def is_rival(host, p, g):
-    """Whether the vCPU on p waits for lock g, and it is not known for how long."""
-    return waits_at(host.waits, p).begin == NEVER and tried_lock(host, p) == g
-
-
-@device
-def nth_rival(host, g, n):
-    """pCPU of the n-th of those that wait for lock g for it is not known how long."""
-    p = np.int64(0)
-    while not is_rival(host, p, g) or n > 0:
-        n -= np.int64(is_rival(host, p, g))
-        p += 1
-    return p
-
-
-@device
-def foresee_begin(host, p, at):
-    """The waiter on p gets its lock at an instant; false if scalar code has to see to that."""
-    v, slot = tried(host, p)
-    waits = waits_at(host.waits, p)
-    if not foresee_cycle(host, p, v, slot, 1, at):
-        return False
-    waits.begin = np.int32(at)
-    if is_old_waiter(host, p, NEVER):
-        put(host, BEGIN, p, at)
-    else:
-        foresee_wait(host, p, at - waits.attempt, at)
-    return True
-
-
-@device
-def can_wait(host, g, begin):
-    """Whether a wait for lock g may begin on the course; in a line only if it is known when it ends."""
-    return is_foreseeable(host, g) and (begin != NEVER or get_word(host, g) & WORD_LINE == 0)
-
-
-@device
-def tried_slot(host, p):
-    """The cycle of the last attempt of the vCPU on p, as its place among the draws."""
-    tries_again = waits_at(host.waits, p).begin == NEVER and get_course(host, NEXT, p) != NEVER
-    return (get_course(host, COURSE, p) - np.int64(not tries_again)) & SLOT_MASK
-
-
-@device
-def tried(host, p):
-    """The vCPU on p, and the cycle of its last attempt."""
-    return vcpu_in(get_course(host, COURSE, p)), tried_slot(host, p)
-
-
-@device
-def tried_lock(host, p):
-    """The lock of the last attempt of the vCPU on p."""
-    v, slot = tried(host, p)
-    return (position_of(host, v, slot) >> LOCK_SHIFT) & LOCK_MASK
+from fastlhp.engine.waits import (
+    can_wait,
+    foresee_cycle,
+    get_deadline,
+    is_foreseeable,
+    lane_value,
+    limit_deadline,
+    nth_rival,
+    take_back,
+    tried,
+    try_again,
+)
 
 
 @device
@@ -354,12 +118,6 @@ def limit_to_threshold(host, p):
             until = first - host.base_ns
     if get(host, BEGIN, p) > until:
         limit_deadline(host, until)
-
-
-@device
-def is_foreseeable(host, g):
-    """Whether the order of attempts says who gets lock g next."""
-    return get_word(host, g) & (WORD_FORESEEABLE | WORD_SCALAR) == WORD_FORESEEABLE
 
 
 @device
@@ -637,23 +395,3 @@ def cycle_on(host, p):
     """The vCPU on p and its cycle, as its place among the draws."""
     position = get(host, POSITION, p)
     return vcpu_in(position), position & SLOT_MASK
-
-
-@device
-def foresee_cycle(host, p, v, slot, waits, at):
-    """The next attempt of the vCPU v on p, which releases its lock, or if it ``waits`` gets it, at an instant.
-
-    False if scalar code has to see to that.
-    """
-    after = (slot + 1) & SLOT_MASK
-    draw_if_due(host, v, after)
-    hold = hold_drawn(host, v, slot) if waits != 0 else np.int64(0)
-    rest = user_drawn(host, v, after) + kernel_drawn(host, v, after)
-    if rest == 0 or (at | hold | rest) >= FAR:
-        return False
-    end = at + hold
-    put_course(host, NEXT, p, end + rest)
-    put_course(host, COURSE, p, position_of(host, v, after))
-    if cycle_bits(host, v, slot) & HALT_BIT != 0 or pcpu_at(host.pcpus, p).watching != 0:
-        limit_deadline(host, end - 1)
-    return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import draw_ns, is_constant
 from fastlhp.engine.rows import spins_on
@@ -125,3 +126,32 @@ def draw_check(host, v, distribution):
     vcpu = vcpu_at(host.vcpus, v)
     vcpu.n_check += 1
     return draw_ns(host, distribution, vcpu, CHECK, vcpu.n_check - 1)
+
+
+# What a lock with a line is asked for the sake of the course (`course.py`), if it can be foreseen.
+
+
+@device
+def _keeps_no_line(host, p, g, t):
+    pass
+
+
+@device
+def _leads_no_line(host, g, v, t):
+    pass
+
+
+@device
+def _has_nothing_to_do(host, v, t):
+    pass
+
+
+@device
+def _spins_for_ever(host, v):
+    return np.int64(FOREVER)
+
+
+line_up = Hook("lock", "line_up", default=_keeps_no_line)
+lead_line = Hook("lock", "lead_line", default=_leads_no_line)
+catch_up = Hook("lock", "catch_up", default=_has_nothing_to_do)
+spins_until = Hook("lock", "spins_until", default=_spins_for_ever)

@@ -156,6 +156,19 @@ def pairs(first: Value, second: Value, n: int) -> Value:
     return first._write("shuffle_vector", vector, two(ir.Undefined), order)
 
 
+class Written(Instruction):
+    """A device function made by `written`; as Python, it computes with integers, if its function needs no more."""
+
+    def __init__(self, define: Callable[[Any, Any], Any], function: Callable[..., Any]) -> None:
+        super().__init__(define)
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function with integers."""
+        return self.function(*map(int, arguments))
+
+
 def written(types: str) -> Callable[[Callable[..., Any]], Instruction]:
     """Make a device function of a Python function that writes its code.
 
@@ -187,9 +200,7 @@ def written(types: str) -> Callable[[Callable[..., Any]], Instruction]:
             )
             return typed
 
-        instruction = Instruction(define)
-        instruction.__doc__ = function.__doc__
-        return instruction
+        return Written(define, function)
 
     return decorate
 
