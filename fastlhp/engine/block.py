@@ -131,7 +131,22 @@ def _serve(hosts, lanes, queue, items):
 
 
 @kernel
-def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, queue, items, limits, n_steps):
+def advance(
+    hosts,
+    rows,
+    locks,
+    lanes,
+    draws,
+    choices,
+    drawn,
+    chosen,
+    drawn_pairs,
+    chosen_pairs,
+    queue,
+    items,
+    limits,
+    n_steps,
+):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
     Mutates everything but ``limits``: tiles of rows, tiles of locks, cycles with draws a lane, lanes in use, whether there
@@ -141,7 +156,6 @@ def advance(hosts, rows, locks, lanes, draws, choices, drawn, chosen, queue, ite
     stride, in_use = np.uint64(limits[2]), limits[3]
     has_choices, scalar_only = limits[4] != 0, limits[5] != 0
     zero = np.int32(limits[6])
-    drawn_pairs, chosen_pairs = drawn.view(np.int64), chosen.view(np.int64)
     nobody, no_lock = np.int32(n_tiles * TILE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
         if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT_ITEM] < queue[COUNT]:
@@ -312,6 +326,8 @@ class Block:
             self._memory["choices"].reshape(-1).view(np.int64),
             self._memory["drawn"],
             self._memory["chosen"],
+            self._memory["drawn"].view(np.int64),
+            self._memory["chosen"].view(np.int64),
             self._queue,
             self._items.ctypes.data,
             self._limits,

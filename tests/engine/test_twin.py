@@ -108,7 +108,64 @@ def test_long_and_short_times(user: str, hold: str, lock: str) -> None:
             "policy": {"scheduler": {"kind": "round_robin", "slice": {"uniform": ["300ms", "900ms"]}}},
             "vm": [
                 {"name": "a", "vcpus": 2, "lock": {"kind": lock}, "user": user, "kernel": user, "hold": hold},
-                {"name": "b", "vcpus": 2, "lock": {"kind": lock}, "user": {"exponential": "8ms"}, "hold": hold},
+                {
+                    "name": "b",
+                    "vcpus": 2,
+                    "lock": {"kind": lock},
+                    "user": {"exponential": "8ms"},
+                    "hold": hold,
+                },
+            ],
+        }
+    )
+    assert differences(study.configurations[0], study.seed, study.replications) == []
+
+
+@pytest.mark.parametrize("response", [{"kind": "none"}, {"kind": "yield", "spin_threshold": "19us"}])
+@pytest.mark.parametrize(
+    ("spin_threshold", "hold", "shortest_slice"), [("3us", "1500ns", "20us"), ("23us", "9us", "100us")]
+)
+@pytest.mark.parametrize(
+    ("lock", "check"),
+    [("pv_queue", "11us"), ("hybrid_queue", "10us"), ("pv_ticket", None), ("test_and_set", None)],
+)
+def test_many_waiters(
+    lock: str,
+    check: str | None,
+    spin_threshold: str,
+    hold: str,
+    shortest_slice: str,
+    response: dict[str, str],
+) -> None:
+    """More running waiters than the hosts of the random studies have, and thresholds that are reached among them."""
+    options: dict[str, str] = {"kind": lock}
+    if lock != "test_and_set":
+        options |= {"spin_threshold": spin_threshold, "wakeup": "2us"}
+    if check is not None:
+        options["check"] = check
+    study = load(
+        {
+            "study": {"name": "many", "seed": 5, "duration": "900us", "warmup": "20us", "replications": 3},
+            "host": {"pcpus": 6, "frequency": "1GHz", "context_switch": "300ns", "vm_exit": "200ns"},
+            "policy": {
+                "scheduler": {"kind": "round_robin", "slice": {"uniform": [shortest_slice, "180us"]}},
+                "response": response,
+            },
+            "vm": [
+                {
+                    "name": "a",
+                    "vcpus": 7,
+                    "lock": options,
+                    "user": {"exponential": "3us"},
+                    "hold": {"exponential": hold},
+                },
+                {
+                    "name": "b",
+                    "vcpus": 2,
+                    "lock": options,
+                    "user": {"exponential": "9us"},
+                    "hold": {"exponential": "1us"},
+                },
             ],
         }
     )
