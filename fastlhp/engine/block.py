@@ -68,10 +68,9 @@ def _load(host, queue, items):
         look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
-        host.next_at, host.intervenes_at = (
-            FOREVER,
-            2 * FOREVER - 1,
-        )  # a lane at rest has nothing to do for ever
+        # A lane at rest has nothing to do for ever.
+        host.next_at = FOREVER
+        host.intervenes_at = 2 * FOREVER - 1
         for p in range(host.n_row):
             put_course(host, NEXT, p, NEVER)
 

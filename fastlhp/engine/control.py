@@ -31,6 +31,7 @@ from fastlhp.engine.machine import (
     spin_on,
     start_wait,
     take_off,
+    vm_config_on,
 )
 from fastlhp.engine.rows import (
     cycle_of,
@@ -624,7 +625,6 @@ def rebase(host, t):
     shift = t - host.base_ns
     for p in range(host.n_pcpu):
         book_waits(host, p)
-    for p in range(host.n_pcpu):
         if get(host, UNTIL, p) != NEVER:
             put(host, UNTIL, p, get(host, UNTIL, p) - shift)
         phase = phase_of(host, p)
@@ -644,10 +644,8 @@ def deadline_of(host):
         deadline = min(deadline, pcpu_at(host.pcpus, p).timer)
     if config_at(host.config, 0).gives_way != 0:
         for p in range(host.n_pcpu):
-            pcpu = pcpu_at(host.pcpus, p)
-            if pcpu.mode == RUNNING:
-                vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
-                deadline = min(deadline, tries_until(vm_config.lock_kind, host, p))
+            if pcpu_at(host.pcpus, p).mode == RUNNING:
+                deadline = min(deadline, tries_until(vm_config_on(host, p).lock_kind, host, p))
         deadline = max(deadline, host.done_until)
     return deadline
 

@@ -17,6 +17,7 @@ from fastlhp.engine.line import (
     lead_line,
     line_up,
     next_spinner,
+    number_on,
     spins_until,
     stop_waiting,
 )
@@ -24,7 +25,6 @@ from fastlhp.engine.machine import (
     attempt_of,
     count_wait,
     draw_threshold,
-    end_record,
     is_constant,
     put_thresholds,
     start_hold,
@@ -71,8 +71,6 @@ from fastlhp.engine.state import (
     NOBODY,
     POSITION,
     REBASE_NS,
-    RECORD,
-    RECORD_BEGIN,
     SLOT_MASK,
     TRAP_NONE,
     UNTIL,
@@ -88,7 +86,6 @@ from fastlhp.engine.state import (
     lock_at,
     pcpu_at,
     vcpu_at,
-    vm_config_at,
     waits_at,
 )
 from fastlhp.engine.waits import (
@@ -99,6 +96,7 @@ from fastlhp.engine.waits import (
     lane_value,
     limit_deadline,
     nth_rival,
+    settle_record,
     take_back,
     tried,
     try_again,
@@ -112,9 +110,8 @@ def limit_to_threshold(host, p):
     if config_at(host.config, 0).has_line != 0 and is_foreseeable(host, lock_on(host, p)):
         if get_word(host, lock_on(host, p)) & WORD_LINE != 0:
             v = pcpu_at(host.pcpus, p).vcpu
-            vcpu = vcpu_at(host.vcpus, v)
-            kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
-            first = min(vcpu.threshold_at, min(spins_until(kind, host, v), host.base_ns + FAR))
+            spins = spins_until(vm_config_on(host, p).lock_kind, host, v)
+            first = min(vcpu_at(host.vcpus, v).threshold_at, min(spins, host.base_ns + FAR))
             until = first - host.base_ns
     if get(host, BEGIN, p) > until:
         limit_deadline(host, until)
@@ -147,9 +144,7 @@ def interrupt(host):
         if phase == WAITING:
             count_wait(host, p, host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
             dequeue_waiter(host, p, lock_on(host, p))
-        if get(host, RECORD, p) != 0 and get(host, RECORD_BEGIN, p) <= at:
-            end_record(host, p, get(host, RECORD, p))
-            put(host, RECORD, p, 0)
+        settle_record(host, p, at)
         is_waiting = False
         if waits_at(host.waits, p).begin == NEVER:
             is_waiting = place_waiter(host, p, at)
@@ -170,7 +165,7 @@ def interrupt(host):
 def follow_line(host, p, g, t):
     """What has become of the waiter on p, in the line of lock g or beside it, by the end of the course at t."""
     v = pcpu_at(host.pcpus, p).vcpu
-    kind = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).lock_kind
+    kind = vm_config_on(host, p).lock_kind
     if vcpu_at(host.vcpus, v).number == 0:
         return
     if before_in_line(host, v) < 0:
@@ -266,8 +261,7 @@ def count_waiter(host, p):
     """Let its lock count the waiter on p, which has come since the course began."""
     g = lock_on(host, p)
     if get_word(host, g) & WORD_LINE != 0:
-        vm_config = vm_config_on(host, p)
-        line_up(vm_config.lock_kind, host, p, g, attempt_of(host, p))
+        line_up(vm_config_on(host, p).lock_kind, host, p, g, attempt_of(host, p))
         return
     put_word_only(host, g, get_word(host, g) + COUNT_UNIT)
     if get_word(host, g) & WORD_UNFAIR == 0:
@@ -344,7 +338,7 @@ def foresee_release(host, p):
                 limit_deadline(host, end - 1)
                 return
             put(host, BEGIN, q, end)
-            end = end_of_hold(host, q, end)
+            end += hold_drawn_on(host, q)
         put_free(host, g, end)
     elif n_waiting == 1:
         q = np.int64(0)
@@ -354,7 +348,7 @@ def foresee_release(host, p):
         if foresee_cycle(host, q, *cycle_on(host, q), 1, end):
             put(host, BEGIN, q, end)
             waits_at(host.waits, q).begin = np.int32(end)  # for those who come to the lock before that
-            put_free(host, g, end_of_hold(host, q, end))
+            put_free(host, g, end + hold_drawn_on(host, q))
         else:
             limit_deadline(host, end - 1)
     else:
@@ -378,16 +372,9 @@ def foresee_line(host, g, end):
             limit_deadline(host, end - 1)
             return
         put(host, BEGIN, q, end)
-        end = end_of_hold(host, q, end)
-        q = next_spinner(host, g, vcpu_at(host.vcpus, pcpu_at(host.pcpus, q).vcpu).number)
+        end += hold_drawn_on(host, q)
+        q = next_spinner(host, g, number_on(host, q))
     put_free(host, g, end)
-
-
-@device
-def end_of_hold(host, p, begin):
-    """When the vCPU on p releases the lock that it gets at an instant."""
-    position = get(host, POSITION, p)
-    return begin + hold_drawn(host, vcpu_in(position), position & SLOT_MASK)
 
 
 @device

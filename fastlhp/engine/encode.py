@@ -99,7 +99,7 @@ class Encoded:
         config["vm_exit"] = self._distribution(host.vm_exit)
         config["threshold"] = self._distribution(threshold) if threshold is not None else 0
         if threshold is None and vms["patience"].any():
-            config["threshold"] = self._never()
+            config["threshold"] = self._distribution(Constant(state.FOREVER))
         config["threshold_max"] = threshold_max.value_ns if grows else 0
         config["weighted"] = int(len({spec.weight for spec in specs}) > 1)
         config["window_start"] = configuration.warmup_ns
@@ -181,12 +181,6 @@ class Encoded:
             else:
                 number = 0 if value is None else int(value)
             record[name] = number
-        self._alive.append(record)
-        return int(record.ctypes.data)
-
-    def _never(self) -> int:
-        record = np.zeros(1, state.DISTRIBUTION)
-        record["kind"], record["value"] = state.CONSTANT, state.FOREVER
         self._alive.append(record)
         return int(record.ctypes.data)
 

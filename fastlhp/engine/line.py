@@ -61,12 +61,18 @@ def stop_waiting(host, g, v):
 
 
 @device
+def number_on(host, p):
+    """The number of the waiter on p; 0 if it is not in line."""
+    return vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).number
+
+
+@device
 def next_spinner(host, g, number):
     """pCPU of the running waiter in the line of lock g with the lowest number above one; -1 if there is none."""
     found, lowest = np.int64(-1), np.int64(FOREVER)
     for p in range(host.n_pcpu):
         if spins_on(host, p, g):
-            its = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).number
+            its = number_on(host, p)
             if number < its < lowest:
                 found, lowest = np.int64(p), its
     return found
@@ -78,7 +84,7 @@ def all_in_line_run(host, g):
     n, p = np.int64(0), next_spinner(host, g, 0)
     while p >= 0:
         n += 1
-        p = next_spinner(host, g, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).number)
+        p = next_spinner(host, g, number_on(host, p))
     return n == lock_at(host.lock_records, g).n_waiting
 
 
@@ -132,12 +138,7 @@ def draw_check(host, v, distribution):
 
 
 @device
-def _keeps_no_line(host, p, g, t):
-    pass
-
-
-@device
-def _leads_no_line(host, g, v, t):
+def _has_no_line(host, place, lock_or_waiter, t):
     pass
 
 
@@ -151,7 +152,7 @@ def _spins_for_ever(host, v):
     return np.int64(FOREVER)
 
 
-line_up = Hook("lock", "line_up", default=_keeps_no_line)
-lead_line = Hook("lock", "lead_line", default=_leads_no_line)
+line_up = Hook("lock", "line_up", default=_has_no_line)
+lead_line = Hook("lock", "lead_line", default=_has_no_line)
 catch_up = Hook("lock", "catch_up", default=_has_nothing_to_do)
 spins_until = Hook("lock", "spins_until", default=_spins_for_ever)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.draws import draw_if_due, duration, words
+from fastlhp.engine.draws import choice, draw_if_due, duration, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.rows import (
     cycle_of,
@@ -269,7 +269,7 @@ def count_wait(host, p, wait):
 @device
 def end_record(host, p, wait):
     """The wait of the vCPU on p is over, and may have been the longest of the VM's."""
-    vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
+    vm = vm_on(host, p)
     vm.wait_max_ns = max(vm.wait_max_ns, wait)
     look_out(host, p, vm.wait_max_ns)
 
@@ -283,6 +283,12 @@ def look_out(host, p, longest):
 
 
 @device
+def vm_on(host, p):
+    """The counters of the VM whose vCPU has pCPU p."""
+    return vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
+
+
+@device
 def vm_config_on(host, p):
     """The configuration of the VM whose vCPU has pCPU p."""
     return vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
@@ -293,7 +299,7 @@ def book_waits(host, p):
     """Book the waits of the vCPU on p to its VM."""
     waits = waits_at(host.waits, p)
     if waits.count != 0:
-        vm = vm_at(host.vms, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm)
+        vm = vm_on(host, p)
         vm.contended_acquisitions += waits.count
         vm.wait_ns += waits.ns
         waits.count = np.int32(0)
@@ -463,6 +469,15 @@ def kick(host, v, t):
 
 
 @device
+def draw_rival(host, g, n):
+    """Which of n waiters, 0..n-1, gets lock g at its next grant by lot."""
+    lock = lock_at(host.lock_records, g)
+    first_lock = vm_config_at(host.config_vms, lock.vm).first_lock
+    w0, _ = words(host, lock.vm, g - first_lock, GRANT, lock.n_grant)
+    return choice(w0, n)
+
+
+@device
 def random_rival(host, g):
     """pCPU of one of the running waiters of lock g, uniformly at random; -1 if there is none."""
     n = rivals_of(host, g)
@@ -470,11 +485,8 @@ def random_rival(host, g):
         return np.int64(-1)
     chosen = np.int64(0)
     if n > 1:
-        lock = lock_at(host.lock_records, g)
-        first = vm_config_at(host.config_vms, lock.vm).first_lock
-        w0, _ = words(host, lock.vm, g - first, GRANT, lock.n_grant)
-        lock.n_grant += 1
-        chosen = (w0 * n) >> 32
+        chosen = draw_rival(host, g, n)
+        lock_at(host.lock_records, g).n_grant += 1
     for p in range(host.n_pcpu):
         if spins_on(host, p, g):
             if chosen == 0:

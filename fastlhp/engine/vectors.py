@@ -111,10 +111,6 @@ class Value:
         """A vector of int64 as one of int32: of each the lower half, then the upper one."""
         return self._write("bitcast", self.value, _ir().VectorType(_ir().IntType(32), 2 * self.type.count))
 
-    def joined(self) -> Value:
-        """A vector of int32 as one of int64, the opposite of `split`."""
-        return self._write("bitcast", self.value, _ir().VectorType(_ir().IntType(64), self.type.count // 2))
-
     def _reduced(self, intrinsic: str, result: Any) -> Value:
         from numba.core.cgutils import get_or_insert_function
 

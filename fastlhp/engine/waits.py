@@ -10,9 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.draws import choice, draw_if_due, words
+from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import add_waits, draw_threshold, end_record, histogram_bin, vm_config_on
+from fastlhp.engine.machine import (
+    add_waits,
+    draw_rival,
+    draw_threshold,
+    end_record,
+    histogram_bin,
+    vm_config_on,
+)
 from fastlhp.engine.rows import (
     cycle_bits,
     get,
@@ -34,7 +41,6 @@ from fastlhp.engine.state import (
     DEADLINE,
     FAR,
     FREE,
-    GRANT,
     GUEST_PHASE,
     HALT_BIT,
     LOCK,
@@ -61,7 +67,6 @@ from fastlhp.engine.state import (
     int64_at,
     lock_at,
     pcpu_at,
-    vm_config_at,
     waits_at,
 )
 
@@ -134,12 +139,18 @@ def note_special_wait(host, p, now, free):
 def foresee_wait(host, p, wait, begin):
     """The vCPU on p, which has come in this course, will have waited for so long when it gets its lock."""
     add_waits(host, p, 1, wait)
-    if get(host, RECORD, p) != 0:
-        end_record(host, p, get(host, RECORD, p))
-        put(host, RECORD, p, 0)
+    settle_record(host, p, begin)
     if wait > get(host, LONGEST, p):
         put(host, RECORD, p, wait)
         put(host, RECORD_BEGIN, p, begin)
+
+
+@device
+def settle_record(host, p, at):
+    """If there is a record on p that is over by an instant, it stands."""
+    if get(host, RECORD, p) != 0 and get(host, RECORD_BEGIN, p) <= at:
+        end_record(host, p, get(host, RECORD, p))
+        put(host, RECORD, p, 0)
 
 
 @device
@@ -200,9 +211,7 @@ def grant_one(host, g, now):
             n += 1
             is_clear = is_clear and waits_at(host.waits, q).attempt != now
     lock = lock_at(host.lock_records, g)
-    first_lock = vm_config_at(host.config_vms, lock.vm).first_lock
-    w0, _ = words(host, lock.vm, g - first_lock, GRANT, lock.n_grant)
-    winner = nth_rival(host, g, choice(w0, n))
+    winner = nth_rival(host, g, draw_rival(host, g, n))
     if not is_clear or not foresee_begin(host, winner, now):
         limit_deadline(host, now - 1)
         return

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import draw_patience, end_wait
+from fastlhp.engine.machine import draw_patience, end_wait, vm_config_on
 from fastlhp.engine.parameters import view
 from fastlhp.engine.rows import count_of, enqueue, get_word, put_until, put_word
 from fastlhp.engine.state import (
@@ -32,7 +32,6 @@ from fastlhp.engine.state import (
     distribution_at,
     pcpu_at,
     vcpu_at,
-    vm_config_at,
 )
 from fastlhp.model.distributions import Constant, Duration
 from fastlhp.model.policy import LockParameters, SchedulerParameters
@@ -82,17 +81,15 @@ parameters = view(Informed)
 def is_too_late(host, p, t):
     """Whether less than the reserve is left of the slice of the vCPU on p."""
     pcpu = pcpu_at(host.pcpus, p)
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
-    reserve = draw_patience(host, pcpu.vcpu, parameters(vm_config.lock_parameters, 0).reserve)
+    reserve = draw_patience(host, pcpu.vcpu, parameters(vm_config_on(host, p).lock_parameters, 0).reserve)
     return pcpu.slice_end - t < reserve
 
 
 @device
 def tries_until(host, p):
     """Up to when the vCPU on p is not too late, if its reserve is constant."""
-    pcpu = pcpu_at(host.pcpus, p)
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
-    return pcpu.slice_end - distribution_at(parameters(vm_config.lock_parameters, 0).reserve, 0).value
+    reserve = parameters(vm_config_on(host, p).lock_parameters, 0).reserve
+    return pcpu_at(host.pcpus, p).slice_end - distribution_at(reserve, 0).value
 
 
 @device

@@ -18,11 +18,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
-from fastlhp.engine.line import before_in_line, draw_check, first_in_line, join_line, stop_waiting
+from fastlhp.engine.line import before_in_line, draw_check, first_in_line, join_line, number_on, stop_waiting
 from fastlhp.engine.machine import (
     draw_patience,
+    draw_rival,
     end_wait,
     grant_running,
     is_granted,
@@ -38,7 +38,6 @@ from fastlhp.engine.rows import count_of, get_word, put_word, spins_on
 from fastlhp.engine.state import (
     BLOCK,
     COUNT_UNIT,
-    GRANT,
     RUNNING,
     SPIN_ON,
     WORD_FORESEEABLE,
@@ -244,7 +243,7 @@ def raise_next(host, g, t):
 @device
 def is_beside(host, p, g):
     """Whether the vCPU on p spins on lock g without being in its line."""
-    return spins_on(host, p, g) and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).number == 0
+    return spins_on(host, p, g) and number_on(host, p) == 0
 
 
 @device
@@ -255,13 +254,10 @@ def random_beside(host, g):
         n += np.int64(is_beside(host, p, g))
     if n == 0:
         return np.int64(-1)
-    chosen = 0
+    chosen = np.int64(0)
     if n > 1:
-        lock = lock_at(host.lock_records, g)
-        first = vm_config_at(host.config_vms, lock.vm).first_lock
-        w0, _ = words(host, lock.vm, g - first, GRANT, lock.n_grant)
-        lock.n_grant += 1
-        chosen = choice(w0, n)
+        chosen = draw_rival(host, g, n)
+        lock_at(host.lock_records, g).n_grant += 1
     for p in range(host.n_pcpu):
         if is_beside(host, p, g):
             if chosen == 0:
