@@ -7,25 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlhp.engine import passes, state
+from fastlhp.engine import state
 from fastlhp.engine.accounts import close_window
 from fastlhp.engine.control import deadline_of, handle, look
 from fastlhp.engine.course import interrupt, resume
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
-from fastlhp.engine.jit import device, kernel, lowest_bit, where_set
+from fastlhp.engine.jit import device, kernel, lowest_bit
 from fastlhp.engine.memory import allocate
+from fastlhp.engine.passes import carry_out, carry_out_choices, next_attempts, next_attempts_and_choices
 from fastlhp.engine.replication import start_replication
 from fastlhp.engine.rows import put_course, vcpu_in
 from fastlhp.engine.state import (
-    CYCLE_OF_VCPU_MASK,
     DEADLINE,
     DRAWS_PER_VCPU,
     FOREVER,
     HALF,
     LANES,
     NEVER,
-    NEW_POS,
     NEXT,
     POS,
     SLOT_MASK,
@@ -42,9 +41,6 @@ from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
 
 _ITEM_SIZE = state.ITEM.itemsize
 
-_NEEDS_NOTE, _NEEDS_DRAWS, _NEEDS_STEP = (
-    np.uint64(value * STRIDE) for value in (state.NEEDS_NOTE, state.NEEDS_DRAWS, state.NEEDS_STEP)
-)
 _NONE, _LOWEST = np.uint64(0), np.uint64(1)
 
 ITEMS = 4096
@@ -55,6 +51,12 @@ AT_ONCE = 64
 
 # The queue of a block: what `advance` shares with Python. Items are counted from its start on.
 NEXT_ITEM, COUNT, RUNNING_LANES, STEPS = range(4)
+
+
+@device
+def is_resting(host):
+    """Whether the lane has no replication to simulate."""
+    return lane_value(host, DEADLINE).value < 0
 
 
 @device
@@ -95,92 +97,67 @@ def _act(host, queue, items):
     ):
         _handle(host, queue, items)
         n += 1
-    if lane_value(host, DEADLINE).value >= 0:
+    if not is_resting(host):
         resume(host, deadline_of(host))
 
 
 @device
-def _draw(hosts, lanes, left):
-    """Draw what is due for the vCPUs of the attempts of the lanes whose bits are set in ``left``."""
-    while left != _NONE:
-        lane = np.int64(lowest_bit(left))
-        left &= left - _LOWEST
-        position = np.int64(lanes[NEW_POS * STRIDE + lane])
-        draw_if_due(host_at(hosts, lane), vcpu_in(position), position & SLOT_MASK)
+def _draw(host):
+    """The vCPU of the lane's attempt may have left a half of its draws behind."""
+    position = np.int64(lane_value(host, POS).value)
+    draw_if_due(host, vcpu_in(position), (position + 1) & SLOT_MASK)
 
 
 @device
-def _serve(hosts, lanes, queue, items):
-    """Do for all lanes what the passes left to scalar code; one kind of work after the other."""
-    left = where_set(lanes, _NEEDS_NOTE)
-    while left != _NONE:
-        note_wait(host_at(hosts, np.int64(lowest_bit(left))))
-        left &= left - _LOWEST
-    left = where_set(lanes, _NEEDS_STEP)
-    while left != _NONE:
-        host = host_at(hosts, np.int64(lowest_bit(left)))
-        left &= left - _LOWEST
+def _serve(hosts, waits, draws, ends, queue, items):
+    """Do for the lanes whose bits are set what the passes left to scalar code; one kind of work after the other."""
+    while waits != _NONE:
+        note_wait(host_at(hosts, np.int64(lowest_bit(waits))))
+        waits &= waits - _LOWEST
+    while ends != _NONE:
+        host = host_at(hosts, np.int64(lowest_bit(ends)))
+        ends &= ends - _LOWEST
         interrupt(host)
         look(host)
         _handle(host, queue, items)
         _act(host, queue, items)
-    left = where_set(lanes, _NEEDS_DRAWS)
-    if left != _NONE:
-        _draw(hosts, lanes, left)
+    while draws != _NONE:
+        _draw(host_at(hosts, np.int64(lowest_bit(draws))))
+        draws &= draws - _LOWEST
 
 
 @kernel
-def advance(
-    hosts,
-    rows,
-    locks,
-    lanes,
-    draws,
-    choices,
-    drawn,
-    chosen,
-    drawn_pairs,
-    chosen_pairs,
-    queue,
-    items,
-    limits,
-    n_steps,
-):
+def advance(hosts, rows, locks, lanes, draws, choices, queue, items, limits, n_steps):
     """Advance all lanes of a block by at most ``n_steps`` steps.
 
-    Mutates everything but ``limits``: tiles of rows, tiles of locks, cycles with draws a lane, lanes in use, whether there
-    are choices, whether scalar code does everything, and a 0 that LLVM cannot know (see `passes`).
+    Mutates everything but ``limits``: tiles of rows, tiles of locks, bytes from a lane's draws to the next one's, lanes in
+    use, whether there are choices, whether scalar code does everything, and a 0 that LLVM cannot know (see `passes`).
     """
-    n_tiles, n_lock_tiles = np.uint64(limits[0]), np.uint64(limits[1])
-    stride, in_use = np.uint64(limits[2]), limits[3]
+    n_tiles, n_lock_tiles, lane_bytes, in_use = limits[0], limits[1], limits[2], limits[3]
     has_choices, scalar_only = limits[4] != 0, limits[5] != 0
     zero = np.int32(limits[6])
-    nobody, no_lock = np.int32(n_tiles * TILE), np.int32(n_lock_tiles * TILE)
     for lane in range(in_use):
-        if lanes[DEADLINE * STRIDE + lane] < 0 and queue[NEXT_ITEM] < queue[COUNT]:
-            _load(host_at(hosts, lane), queue, items)
+        host = host_at(hosts, lane)
+        if is_resting(host) and queue[NEXT_ITEM] < queue[COUNT]:
+            _load(host, queue, items)
             if not scalar_only:
-                _act(host_at(hosts, lane), queue, items)
+                _act(host, queue, items)
     for _ in range(n_steps):
         if queue[RUNNING_LANES] == 0:
             break
         queue[STEPS] += 1
         if scalar_only:
             for lane in range(in_use):
-                if lanes[DEADLINE * STRIDE + lane] >= 0:
+                if not is_resting(host_at(hosts, lane)):
                     _handle(host_at(hosts, lane), queue, items)
-            continue
-        passes.next_attempt(rows, lanes, n_tiles, zero)
-        passes.draws_of(lanes, draws, drawn_pairs, stride)
-        passes.free_of(locks, lanes, n_lock_tiles)
-        if has_choices:
-            passes.draws_of(lanes, choices, chosen_pairs, stride)
-            passes.acquire_all(lanes, drawn, chosen, nobody, no_lock, zero)
+        elif has_choices:
+            next_attempts_and_choices(rows, lanes, n_tiles, draws, choices, lane_bytes)
+            needs = carry_out_choices(rows, lanes, locks, n_tiles, n_lock_tiles, zero)
+            _serve(hosts, needs[0], needs[1], needs[2], queue, items)
         else:
-            passes.acquire(lanes, drawn, nobody, no_lock, zero)
-        passes.store_rows(rows, lanes, n_tiles, zero)
-        passes.store_locks(locks, lanes, n_lock_tiles, zero)
-        _serve(hosts, lanes, queue, items)
+            next_attempts(rows, lanes, n_tiles, draws, lane_bytes)
+            needs = carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero)
+            _serve(hosts, needs[0], needs[1], needs[2], queue, items)
 
 
 class Block:
@@ -224,8 +201,6 @@ class Block:
                 "rows": (((n_tile + 1) * TILE_SIZE,), i4),
                 "free": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
                 "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
-                "drawn": ((2 * LANES,), i4),
-                "chosen": ((2 * LANES,), i4),
                 "variates": ((2 * HALF,), np.float32),
                 "newcomers": ((n_pcpu,), i8),
                 "present": ((LANES, n_pcpu * state.PRESENT_FIELDS), i4),
@@ -248,7 +223,7 @@ class Block:
         self.rows, self.free, self.lanes = memory["rows"], memory["free"], memory["lanes"]
         self._queue = np.zeros(4, i8)
         zero = 0
-        self._limits = np.array([n_tile, n_lock_tile, n_draw // 2, lanes, choices, scalar_only, zero], i8)
+        self._limits = np.array([n_tile, n_lock_tile, 4 * n_draw, lanes, choices, scalar_only, zero], i8)
         for lane in range(LANES):
             host = memory["hosts"][lane]
             for name in ("rows", "lanes", "free"):
@@ -317,16 +292,10 @@ class Block:
     def advance(self, n_steps: int) -> bool:
         """Advance by at most so many steps; false when everything is done. Releases the GIL."""
         advance(
-            self._memory["hosts"].ctypes.data,
-            self.rows,
-            self.free,
-            self.lanes,
-            self._memory["draws"].reshape(-1).view(np.int64),
-            self._memory["choices"].reshape(-1).view(np.int64),
-            self._memory["drawn"],
-            self._memory["chosen"],
-            self._memory["drawn"].view(np.int64),
-            self._memory["chosen"].view(np.int64),
+            *(
+                self._memory[name].ctypes.data
+                for name in ("hosts", "rows", "free", "lanes", "draws", "choices")
+            ),
             self._queue,
             self._items.ctypes.data,
             self._limits,

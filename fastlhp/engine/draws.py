@@ -171,9 +171,9 @@ def lock_choice(vm_config, word):
 # the next attempt. They are drawn by halves: one as soon as nothing of it is needed any more.
 
 
-@written("none(int64, int64, uint64, uint64, uint64, float32, float32, int32, int32)")
+@written("UniTuple(int64, 3)(int64, int64, uint64, uint64, uint64, float32, float32, int32, int32)")
 def draw_cycles(draws, variates, first, counter, key, hold_mean, user_mean, hold_value, user_value):
-    """Draw HALF cycles, from ``first`` on, to the address ``draws``.
+    """Draw HALF cycles, from ``first`` on, to the address ``draws``; returns what `totals_of` does.
 
     The variates go to an address too. A duration is its variate times the mean, cut and rounded, plus the value: so
     constants need no code of their own, and tables overwrite theirs.
@@ -182,14 +182,20 @@ def draw_cycles(draws, variates, first, counter, key, hold_mean, user_mean, hold
     e = _exponential((w0 << 32 | w1 & 0xFFFFFFFF).split())
     variates.store(e)
     x = e * pairs(hold_mean, user_mean, HALF)
-    draws.store((x.least(2.0**30) + 0.5).to_int() + pairs(hold_value, user_value, HALF))
+    durations = (x.least(2.0**30) + 0.5).to_int() + pairs(hold_value, user_value, HALF)
+    draws.store(durations)
+    return _totals(durations)
 
 
 @written("UniTuple(int64, 3)(int64)")
 def totals_of(draws):
     """Of HALF cycles at an address: the sum of the hold times, that of the user times, and how many are 0."""
-    cycles = draws.load(HALF)
-    return (cycles & 0xFFFFFFFF).sum(), (cycles >> 32).sum(), cycles.split().n_zero()
+    return _totals(draws.load(2 * HALF, 32))
+
+
+def _totals(durations):
+    cycles = durations.joined()
+    return (cycles & 0xFFFFFFFF).sum(), (cycles >> 32).sum(), durations.equals(0).count()
 
 
 @device
@@ -213,7 +219,7 @@ def draw_half(host, v):
     hold, user = distribution_at(vm_config.hold, 0), distribution_at(vm_config.user, 0)
     first = stream.halves * HALF
     draws = host.draws + 8 * (v * SLOTS + first % SLOTS)
-    draw_cycles(
+    totals = draw_cycles(
         draws,
         host.variates,
         first,
@@ -228,7 +234,9 @@ def draw_half(host, v):
         _look_up(hold.segments, host.variates, draws)
     if user.kind == TABLE:
         _look_up(user.segments, host.variates + 4, draws + 4)
-    hold_ns, user_ns, zeros = totals_of(draws)
+    if hold.kind == TABLE or user.kind == TABLE:
+        totals = totals_of(draws)
+    hold_ns, user_ns, zeros = totals
     kernel_ns = np.int64(0)
     if host.choices != 0 and (vm_config.has_choice != 0 or stream.halves < 2):
         kernel_ns, more_zeros = fill_choices(host, v, first, HALF)

@@ -200,51 +200,6 @@ class ArrayView(Instruction):
         super().__init__(define)
 
 
-def _define_select(numba: Any, ir: Any) -> Any:
-    types = numba.types
-
-    def select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.select(*arguments)
-
-        return types.int32(types.boolean, types.int32, types.int32), generate
-
-    return select
-
-
-select = Instruction(_define_select)
-"""``select(condition, a, b)`` of two int32 values as one instruction, without a branch.
-
-``a if condition else b`` in Python is a branch until LLVM turns it into this; before it does, it may move the loads
-of a and b into the two arms, and then the loop is not vectorised any more.
-"""
-
-
-def _define_where_set(numba: Any, ir: Any) -> Any:
-    types = numba.types
-    vector = ir.VectorType(ir.IntType(32), 64)
-
-    def where_set(typing_context: Any, values: Any, first: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array, start = arguments
-            data = context.make_array(signature.args[0])(context, builder, array).data
-            loaded = builder.load(builder.bitcast(builder.gep(data, [start]), vector.as_pointer()))
-            loaded.align = 4
-            hit = builder.icmp_signed("!=", loaded, ir.Constant(vector, [0] * 64))
-            return builder.bitcast(hit, ir.IntType(64))
-
-        return types.uint64(values, types.uint64), generate
-
-    return where_set
-
-
-where_set = Instruction(_define_where_set)
-"""``where_set(values, first)``: which of 64 values of an int32 array are not 0, as the bits of a word.
-
-A vector comparison and one instruction to collect its outcome; Python has no expression for the latter.
-"""
-
-
 def _define_lowest_bit(numba: Any, ir: Any) -> Any:
     types = numba.types
 

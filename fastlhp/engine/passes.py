@@ -6,16 +6,15 @@ free, it holds the lock from S to S + hold, and attempts again at S + hold + res
 the lock. (For the waiting times of a queue this is Lindley's recursion.) One step of a lane is one such attempt, the
 earliest; nothing has to be done about queues, grants and releases.
 
-Each pass is a loop over the lanes of a block, without branches on lane data, and does one thing: `next_attempt`;
-`draws_of` and `free_of`, which fetch what the attempt needs; `acquire` or `acquire_all`; and `store_rows` and
-`store_locks`, which carry the outcome over. What is left to scalar code is said by NEEDS_*.
+A step takes two passes over the lanes of a block, `WIDTH` of them at a time and without branches on lane data:
+`next_attempts` finds each lane's attempt and what is drawn for it, `carry_out` does the rest in registers and says which
+lanes have work for scalar code. Two, because the second begins with what the first has put to memory long before: so
+neither has to wait for its own loads from far away.
 
-Five rules keep the loops vectorised and fast. Choices are `select`, never ``if``. Every result is cut back to int32
-at once (``_I``), because Numba computes in int64. Indices are unsigned: a signed run-time index carries Python's
-wrap-around, and LLVM then refuses to vectorise. Rows and lock values are read and written in whole tiles, with a
-choice for each row: writing by index costs a cycle a lane and value, however few the rows. And no value is loaded,
-selected from and stored to the same place with nothing between: LLVM makes a masked store of that, which takes a
-dozen cycles on AMD's Zen processors; so a ``zero`` that LLVM cannot know is added.
+Rows and lock values are read and written in whole tiles, with a choice for each row: by index it would cost a cycle a
+lane and value, however few the rows. And no value is loaded, selected from and stored to the same place with nothing
+between: LLVM makes a masked store of that, which takes a dozen cycles on AMD's Zen processors; so a ``zero`` that LLVM
+cannot know is added.
 
 References
 ----------
@@ -25,223 +24,237 @@ Society 48 (1952).
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastlhp.engine import state
-from fastlhp.engine.jit import device, select
 from fastlhp.engine.state import (
     CHOICE_MASK,
     CYCLE_OF_VCPU_MASK,
     FAR,
+    FIELD_SIZE,
     HALF,
     HALT_BIT,
+    LANES,
     LOCK_MASK,
     LOCK_SHIFT,
     NEVER,
     SLOT_MASK,
+    STRIDE,
+    TILE,
+    TILE_SIZE,
 )
+from fastlhp.engine.vectors import Value, either, repeat, written
 
-_U = np.uint64
-_U32 = np.uint32
-_I = np.int32
-LANES = _U(state.LANES)
-STRIDE = _U(state.STRIDE)
-ROW_1, ROW_2, ROW_3 = _U(state.STRIDE), _U(2 * state.STRIDE), _U(3 * state.STRIDE)
-TILE_SIZE = _U(state.TILE_SIZE)
-NEXT, COURSE = _U(state.NEXT * state.FIELD_SIZE), _U(state.COURSE * state.FIELD_SIZE)
+WIDTH = 8
+"""Lanes that are looked at together: as many as there are int32 in a register of AVX2."""
 
-
-def _lane(value: int) -> np.uint64:
-    """Offset of a lane value."""
-    return _U(value * state.STRIDE)
-
-
-DEADLINE, NOW, ROW, POS = _lane(state.DEADLINE), _lane(state.NOW), _lane(state.ROW), _lane(state.POS)
-LOCK, FREE = _lane(state.LOCK), _lane(state.FREE)
-NEW_NEXT, NEW_POS, NEW_FREE = _lane(state.NEW_NEXT), _lane(state.NEW_POS), _lane(state.NEW_FREE)
-TARGET_ROW, TARGET_LOCK = _lane(state.TARGET_ROW), _lane(state.TARGET_LOCK)
-NEEDS_NOTE, NEEDS_DRAWS = _lane(state.NEEDS_NOTE), _lane(state.NEEDS_DRAWS)
-NEEDS_STEP = _lane(state.NEEDS_STEP)
-
-_ZERO, _ONE, _TWO, _THREE, _FOUR = _I(0), _I(1), _I(2), _I(3), _I(4)
-_NEVER, _TOO_FAR = _I(NEVER), _I(-FAR)  # the bits of what is FAR or more
-_LOCK_SHIFT = _I(LOCK_SHIFT)
-_SLOT_MASK = _I(SLOT_MASK)
-_TWO64, _ONE64 = _U(2), _U(1)
-_BY_TILES = _U(2)
+BY_TILES = 2
 """Up to so many tiles of rows are stored tile by tile; more by index. Measured."""
 
-
-@device
-def _earliest_of_tile(rows, base, l):
-    """Time, row in the tile and COURSE of the earliest of four rows; of equal ones the lowest."""
-    u0, u1 = rows[base + NEXT + l], rows[base + NEXT + ROW_1 + l]
-    u2, u3 = rows[base + NEXT + ROW_2 + l], rows[base + NEXT + ROW_3 + l]
-    p0, p1 = rows[base + COURSE + l], rows[base + COURSE + ROW_1 + l]
-    p2, p3 = rows[base + COURSE + ROW_2 + l], rows[base + COURSE + ROW_3 + l]
-    a = u1 < u0
-    b = u3 < u2
-    ua, ub = select(a, u1, u0), select(b, u3, u2)
-    c = ub < ua
-    row = select(c, select(b, _THREE, _TWO), select(a, _ONE, _ZERO))
-    return select(c, ub, ua), row, select(c, select(b, p3, p2), select(a, p1, p0))
+_INT32 = 4
+_FOUR_ROWS = range(TILE)
 
 
-@device
-def next_attempt(rows, lanes, n_tiles, zero):
-    """Earliest row of each lane, of several the lowest; reads NEXT, COURSE; writes NOW, ROW, POS."""
-    for l in range(LANES):
-        at, row, position = _earliest_of_tile(rows, _U(0), l)
-        lanes[NOW + l] = at
-        lanes[ROW + l] = row
-        lanes[POS + l] = position
-    for tile in range(_U(1), n_tiles):
-        first_row = _I(_I(tile) * _FOUR)
-        for l in range(LANES):
-            at, row, position = _earliest_of_tile(rows, tile * TILE_SIZE, l)
-            at_before, row_before, position_before = lanes[NOW + l], lanes[ROW + l], lanes[POS + l]
-            earlier = at < at_before
-            lanes[NOW + l] = select(earlier, at, _I(at_before + zero))
-            lanes[ROW + l] = select(earlier, _I(row + first_row), _I(row_before + zero))
-            lanes[POS + l] = select(earlier, position, _I(position_before + zero))
+def _at(array: Value, lane: Value, index: int = 0) -> Value:
+    """Address in an array of int32 of the value ``index`` places after that of a lane."""
+    return array + lane * _INT32 + index * _INT32
 
 
-@device
-def draws_of(lanes, draws, drawn, stride):
-    """What is drawn for the vCPU's cycle, two int32 as one int64; reads POS.
+def _get(array: Value, lane: Value, index: int = 0) -> Value:
+    return _at(array, lane, index).load(WIDTH, 32)
 
-    Of the draws: the hold time that follows the attempt (low), and the user time after it (high). Of the choices: the
-    kernel time after that, and lock and HLT of the next cycle.
+
+def _lane_value(lanes: Value, lane: Value, value: int) -> Value:
+    return _at(lanes, lane, value * STRIDE)
+
+
+# The first pass
+
+
+def _earlier(a: tuple[Value, ...], b: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Of two candidates, given by time and more, the earlier; of equal ones the first."""
+    is_later = b[0] < a[0]
+    return tuple(is_later.choose(y, x) for x, y in zip(a, b, strict=True))
+
+
+def _earliest(rows: Value, lane: Value, first_row: Value) -> tuple[Value, ...]:
+    """Time, row and COURSE of the earliest attempt in a tile."""
+    candidates = []
+    for row in _FOUR_ROWS:
+        at = _get(rows, lane, state.NEXT * FIELD_SIZE + row * STRIDE)
+        course = _get(rows, lane, state.COURSE * FIELD_SIZE + row * STRIDE)
+        candidates.append((at, (first_row + row).times(WIDTH), course))
+    return _earlier(_earlier(*candidates[:2]), _earlier(*candidates[2:]))
+
+
+def _next_attempts(
+    rows: Value, lanes: Value, n_tiles: Value, draws: Value, choices: Value | None, lane_bytes: Value
+) -> None:
+    of_lanes = lane_bytes.multiples(WIDTH)
+
+    def group(number: Value) -> tuple[()]:
+        lane = number * WIDTH
+
+        def tile(i: Value, *best: Value) -> tuple[Value, ...]:
+            return _earlier(
+                best, _earliest(rows + (i + 1) * (TILE_SIZE * _INT32), lane, (i + 1).narrow() * TILE)
+            )
+
+        first = _earliest(rows, lane, lane_bytes.like(0).narrow())
+        at, row, course = repeat(n_tiles - 1, tile, *first)
+        cycle = (course & CYCLE_OF_VCPU_MASK).wide() << 3
+        cycle = cycle + of_lanes + (lane * lane_bytes).times(WIDTH)
+        drawn = (cycle + draws.times(WIDTH)).gather()
+        hold, rest = drawn.narrow(), (drawn >> 32).narrow()
+        if choices is not None:
+            chosen = (cycle + choices.times(WIDTH)).gather()
+            rest = rest + chosen.narrow()
+            _lane_value(lanes, lane, state.CHOSEN).store((chosen >> 32).narrow())
+        for value, vector in (
+            (state.NOW, at),
+            (state.ROW, row),
+            (state.POS, course),
+            (state.HOLD, hold),
+            (state.REST, rest),
+        ):
+            _lane_value(lanes, lane, value).store(vector)
+        return ()
+
+    repeat(lane_bytes.like(LANES // WIDTH), group)
+
+
+@written("none(int64, int64, int64, int64, int64)")
+def next_attempts(rows: Value, lanes: Value, n_tiles: Value, draws: Value, lane_bytes: Value) -> None:
+    """Find the earliest row of each lane, of several the lowest, and the draws for it; there are no choices."""
+    _next_attempts(rows, lanes, n_tiles, draws, None, lane_bytes)
+
+
+@written("none(int64, int64, int64, int64, int64, int64)")
+def next_attempts_and_choices(
+    rows: Value, lanes: Value, n_tiles: Value, draws: Value, choices: Value, lane_bytes: Value
+) -> None:
+    """As `next_attempts`, with kernel phases, several locks and HLT."""
+    _next_attempts(rows, lanes, n_tiles, draws, choices, lane_bytes)
+
+
+# The second pass
+
+
+def _free_of(locks: Value, lane: Value, lock: Value, n_tiles: Value) -> Value:
+    """From when on each lane's lock is free."""
+
+    def of_tile() -> Value:
+        w0, w1, w2, w3 = (_get(locks, lane, i * STRIDE) for i in _FOUR_ROWS)
+        return (lock < 2).choose(lock.equals(0).choose(w0, w1), lock.equals(2).choose(w2, w3))
+
+    def by_index() -> Value:
+        return _places(locks, lane, lock * STRIDE).gather(32)
+
+    return either(n_tiles.equals(1), of_tile, by_index)
+
+
+def _places(array: Value, lane: Value, index: Value) -> Value:
+    """Address in an array of int32 for each lane, ``index`` places after its own."""
+    own = (array + lane * _INT32).counting(WIDTH, _INT32)
+    return own + (index.wide() << 2)
+
+
+def _store_tile(values: Value, lane: Value, first: int, target: Value, new: Value, zero: Value) -> None:
+    """Set one of four rows, or none if the target is another one."""
+    for row in _FOUR_ROWS:
+        old = _get(values, lane, first + row * STRIDE) + zero
+        _at(values, lane, first + row * STRIDE).store(target.equals(row).choose(new, old))
+
+
+def _carry_out(
+    rows: Value,
+    lanes: Value,
+    locks: Value,
+    n_tiles: Value,
+    n_lock_tiles: Value,
+    zero: Value,
+    has_choices: bool,
+) -> tuple[Value, ...]:
+    zeros = zero.times(WIDTH)
+    nobody, no_lock = (n_tiles.narrow() * TILE).times(WIDTH), (n_lock_tiles.narrow() * TILE).times(WIDTH)
+
+    def group(number: Value, *words: Value) -> tuple[Value, ...]:
+        lane = number * WIDTH
+        before, now, row, pos, hold, rest = (
+            _get(lanes, lane, value * STRIDE)
+            for value in (state.DEADLINE, state.NOW, state.ROW, state.POS, state.HOLD, state.REST)
+        )
+        lock = (pos >> LOCK_SHIFT) & LOCK_MASK
+        free = _free_of(locks, lane, lock, n_lock_tiles)
+        begin = (free > now).choose(free, now)
+        begins = begin.differs(NEVER)
+        end = begin + hold
+        # The course ends before the attempt, where more than the order of attempts would matter: if the lock is
+        # released in the very tick, if the vCPU would attempt again in the tick of its release, or if a time
+        # would not fit.
+        is_far = ((begin | hold | rest) & -FAR).differs(0) & begins
+        ends_before = free.equals(now) | rest.equals(0) | is_far
+        limit = ends_before.choose(now - 1, before)
+        next_slot = (pos & ~SLOT_MASK) | ((pos + 1) & SLOT_MASK)
+        if has_choices:
+            halts = (pos & HALT_BIT).differs(0) & begins & (end <= limit)
+            limit = halts.choose(end - 1, limit)
+            next_slot = (next_slot & ~CHOICE_MASK) | _get(lanes, lane, state.CHOSEN * STRIDE)
+        deadline = (before < limit).choose(before, limit)
+        is_over = now > deadline
+        _lane_value(lanes, lane, state.DEADLINE).store(deadline)
+        _lane_value(lanes, lane, state.FREE).store(free)
+
+        new_next, new_free = begins.choose(end + rest, begin), begins.choose(end, begin)
+        target, target_lock = is_over.choose(nobody, row), is_over.choose(no_lock, lock)
+
+        def tile(i: Value) -> tuple[()]:
+            own = target - (i.narrow() * TILE).times(WIDTH)
+            base = rows + i * (TILE_SIZE * _INT32)
+            _store_tile(base, lane, state.NEXT * FIELD_SIZE, own, new_next, zeros)
+            _store_tile(base, lane, state.COURSE * FIELD_SIZE, own, next_slot, zeros)
+            return ()
+
+        def by_index() -> None:
+            places = _places(rows, lane, (target >> 2) * TILE_SIZE + (target & 3) * STRIDE)
+            (places + state.NEXT * FIELD_SIZE * _INT32).scatter(new_next)
+            (places + state.COURSE * FIELD_SIZE * _INT32).scatter(next_slot)
+
+        def lock_tile() -> None:
+            _store_tile(locks, lane, 0, target_lock, new_free, zeros)
+
+        def lock_by_index() -> None:
+            _places(locks, lane, target_lock * STRIDE).scatter(new_free)
+
+        either(n_tiles <= BY_TILES, lambda: repeat(n_tiles, tile), by_index)
+        either(n_lock_tiles.equals(1), lock_tile, lock_by_index)
+        goes_on = ~is_over
+        needs = (
+            (free > now) & goes_on,
+            (next_slot & (HALF - 1)).equals(2) & goes_on,
+            is_over & ~(before < 0),
+        )
+        return tuple(
+            word >> WIDTH | flags.where() << (LANES - WIDTH) for word, flags in zip(words, needs, strict=True)
+        )
+
+    none = n_tiles.like(0)
+    return repeat(n_tiles.like(LANES // WIDTH), group, none, none, none)
+
+
+@written("UniTuple(uint64, 3)(int64, int64, int64, int64, int64, int32)")
+def carry_out(
+    rows: Value, lanes: Value, locks: Value, n_tiles: Value, n_lock_tiles: Value, zero: Value
+) -> tuple[Value, ...]:
+    """Carry each lane's attempt out; for VMs with one lock, no kernel phase and no HLT.
+
+    Returns which lanes have work for scalar code, as the bits of three words: where the attempt has to wait; where the
+    vCPU has left a half of its draws behind; where the course is at its end, and so nothing is carried out.
     """
-    for l in range(LANES):
-        drawn[l] = draws[l * stride + _U(_U32(lanes[POS + l] & _I(CYCLE_OF_VCPU_MASK)))]
+    return _carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero, has_choices=False)
 
 
-@device
-def _pair(pairs, l):
-    """The two int32 of a lane: read as such, because LLVM makes half as wide vectors of a loop that has int64 too."""
-    return pairs[_TWO64 * l], pairs[_TWO64 * l + _ONE64]
-
-
-@device
-def _free_of_tile(locks, base, l, lock):
-    """From when on a lock, given as its index in a tile, is free."""
-    w0, w1 = locks[base + l], locks[base + ROW_1 + l]
-    w2, w3 = locks[base + ROW_2 + l], locks[base + ROW_3 + l]
-    return select(lock < _TWO, select(lock == _ZERO, w0, w1), select(lock == _TWO, w2, w3))
-
-
-@device
-def free_of(locks, lanes, n_tiles):
-    """The lock of each lane's attempt, and from when on it is free; reads POS; writes LOCK, FREE."""
-    if n_tiles == _U(1):
-        for l in range(LANES):
-            lock = _I(_I(lanes[POS + l] >> _LOCK_SHIFT) & _I(LOCK_MASK))
-            lanes[FREE + l] = _free_of_tile(locks, _U(0), l, lock)
-            lanes[LOCK + l] = lock
-    else:
-        for l in range(LANES):
-            lock = _I(_I(lanes[POS + l] >> _LOCK_SHIFT) & _I(LOCK_MASK))
-            lanes[FREE + l] = locks[_U(_U32(lock)) * STRIDE + l]
-            lanes[LOCK + l] = lock
-
-
-@device
-def _next_slot(pos):
-    """COURSE of a vCPU's next cycle, but for what is drawn for it."""
-    return _I(_I(pos & ~_SLOT_MASK) | _I(_I(pos + _ONE) & _SLOT_MASK))
-
-
-@device
-def _acquire(lanes, l, hold, rest, new_pos, halts, nobody, no_lock, zero):
-    """What the lane's attempt comes to; ``halts``: whether the vCPU executes HLT at its release.
-
-    The course ends before the attempt, where more than the order of attempts would matter: if the lock is released in
-    the very tick, if the vCPU would attempt again in the tick of its release, or if a time would not fit.
-    """
-    now, free, before = lanes[NOW + l], lanes[FREE + l], lanes[DEADLINE + l]
-    begin = select(free > now, free, now)
-    blocked = begin == _NEVER
-    begins = begin != _NEVER
-    end = _I(begin + hold)
-    is_far = (_I(_I(_I(begin | hold) | rest) & _TOO_FAR) != _ZERO) & begins
-    ends_before = (free == now) | (rest == _ZERO) | is_far
-    deadline = select(ends_before, _I(now - _ONE), before)
-    deadline = select(halts & begins & (end <= deadline), _I(end - _ONE), deadline)
-    deadline = select(before < deadline, before, deadline)
-    is_over = now > deadline
-    row, lock = lanes[ROW + l], lanes[LOCK + l]
-    lanes[DEADLINE + l] = _I(deadline + zero)
-    lanes[NEW_NEXT + l] = select(blocked, _NEVER, _I(end + rest))
-    lanes[NEW_POS + l] = new_pos
-    lanes[NEW_FREE + l] = select(blocked, _NEVER, end)
-    lanes[TARGET_ROW + l] = select(is_over, nobody, row)
-    lanes[TARGET_LOCK + l] = select(is_over, no_lock, lock)
-    goes_on = select(is_over, _ZERO, _ONE)
-    lanes[NEEDS_NOTE + l] = select(free > now, goes_on, _ZERO)
-    lanes[NEEDS_DRAWS + l] = select(_I(new_pos & _I(HALF - 1)) == _TWO, goes_on, _ZERO)
-    lanes[NEEDS_STEP + l] = select(before < _ZERO, _ZERO, _I(_ONE - goes_on))
-
-
-@device
-def acquire(lanes, drawn, nobody, no_lock, zero):
-    """Attempts of VMs with one lock, no kernel phase and no HLT.
-
-    Reads and writes lane values; ``nobody`` and ``no_lock`` are the targets of lanes in which nothing changes.
-    """
-    for l in range(LANES):
-        hold, rest = _pair(drawn, l)
-        _acquire(lanes, l, hold, rest, _next_slot(lanes[POS + l]), False, nobody, no_lock, zero)
-
-
-@device
-def acquire_all(lanes, drawn, chosen, nobody, no_lock, zero):
-    """As `acquire`, with kernel phases, several locks and HLT."""
-    for l in range(LANES):
-        hold, user = _pair(drawn, l)
-        kernel, choice = _pair(chosen, l)
-        pos = lanes[POS + l]
-        new_pos = _I(_I(_next_slot(pos) & _I(~CHOICE_MASK)) | choice)
-        halts = _I(pos & _I(HALT_BIT)) != _ZERO
-        _acquire(lanes, l, hold, _I(user + kernel), new_pos, halts, nobody, no_lock, zero)
-
-
-@device
-def _store_tile(values, base, l, row, new, zero):
-    """Set one of four rows, or none if ``row`` is another number."""
-    v0, v1 = values[base + l], values[base + ROW_1 + l]
-    v2, v3 = values[base + ROW_2 + l], values[base + ROW_3 + l]
-    values[base + l] = select(row == _ZERO, new, _I(v0 + zero))
-    values[base + ROW_1 + l] = select(row == _ONE, new, _I(v1 + zero))
-    values[base + ROW_2 + l] = select(row == _TWO, new, _I(v2 + zero))
-    values[base + ROW_3 + l] = select(row == _THREE, new, _I(v3 + zero))
-
-
-@device
-def store_rows(rows, lanes, n_tiles, zero):
-    """Carry the attempt over to its row: NEXT and COURSE."""
-    if n_tiles <= _BY_TILES:
-        for tile in range(_U(0), n_tiles):
-            base = tile * TILE_SIZE
-            first_row = _I(_I(tile) * _FOUR)
-            for l in range(LANES):
-                row = _I(lanes[TARGET_ROW + l] - first_row)
-                _store_tile(rows, base + NEXT, l, row, lanes[NEW_NEXT + l], zero)
-                _store_tile(rows, base + COURSE, l, row, lanes[NEW_POS + l], zero)
-    else:
-        for l in range(LANES):
-            row = _U(_U32(lanes[TARGET_ROW + l]))
-            at = (row >> _U(2)) * TILE_SIZE + (row & _U(3)) * STRIDE + l
-            rows[at + NEXT] = lanes[NEW_NEXT + l]
-            rows[at + COURSE] = lanes[NEW_POS + l]
-
-
-@device
-def store_locks(locks, lanes, n_tiles, zero):
-    """Carry the attempt over to its lock: from when on it is free."""
-    if n_tiles == _U(1):
-        for l in range(LANES):
-            _store_tile(locks, _U(0), l, lanes[TARGET_LOCK + l], lanes[NEW_FREE + l], zero)
-    else:
-        for l in range(LANES):
-            locks[_U(_U32(lanes[TARGET_LOCK + l])) * STRIDE + l] = lanes[NEW_FREE + l]
+@written("UniTuple(uint64, 3)(int64, int64, int64, int64, int64, int32)")
+def carry_out_choices(
+    rows: Value, lanes: Value, locks: Value, n_tiles: Value, n_lock_tiles: Value, zero: Value
+) -> tuple[Value, ...]:
+    """As `carry_out`, with kernel phases, several locks and HLT."""
+    return _carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero, has_choices=True)

@@ -72,33 +72,15 @@ USER, KERNEL, HOLDING, WAITING, HANDOVER = range(5)
 # Why the end of the phase is for scalar code (PCPU.trap).
 TRAP_NONE, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(3)
 
-# Lane values: a parameter of the lane, then what one pass leaves to the next.
-(
-    DEADLINE,
-    NOW,
-    ROW,
-    POS,
-    LOCK,
-    FREE,
-    NEW_NEXT,
-    NEW_POS,
-    NEW_FREE,
-    TARGET_ROW,
-    TARGET_LOCK,
-    NEEDS_NOTE,
-    NEEDS_DRAWS,
-    NEEDS_STEP,
-) = range(14)
-LANE_FIELDS = 14
+# Lane values: a parameter of the lane, then its next attempt.
+DEADLINE, NOW, ROW, POS, HOLD, REST, CHOSEN, FREE = range(8)
+LANE_FIELDS = 8
 """
 DEADLINE      last instant up to which the course holds; -1 if the lane is at rest
-NOW ROW POS   time, row and COURSE of the lane's next attempt
-LOCK FREE     the lock concerned, and from when on it is free
-NEW_*         what the row and the lock become
-TARGET_*      the row and lock to change; those of nobody where the passes change nothing
-NEEDS_NOTE    not 0 if the attempt has to wait
-NEEDS_DRAWS   not 0 if the vCPU has left a half of its draws behind
-NEEDS_STEP    not 0 if the course is at its end
+NOW ROW POS   time, row and COURSE of the attempt
+HOLD REST     how long the vCPU then holds the lock, and what passes until its next attempt
+CHOSEN        lock and HLT of its next cycle, as in POSITION
+FREE          from when on the lock is free
 """
 
 # Lock words.

@@ -78,6 +78,46 @@ class Value:
         is_smaller = self.builder.fcmp_ordered("<", self.value, self.type(other))
         return self._write("select", is_smaller, self.value, self.type(other))
 
+    def _compare(self, relation: str, other: Value | int) -> Value:
+        return self._write("icmp_signed", relation, self.value, self._operand(other))
+
+    def __lt__(self, other: Value | int) -> Value:
+        return self._compare("<", other)
+
+    def __gt__(self, other: Value | int) -> Value:
+        return self._compare(">", other)
+
+    def __le__(self, other: Value | int) -> Value:
+        return self._compare("<=", other)
+
+    def equals(self, other: Value | int) -> Value:
+        """Whether integers are the same."""
+        return self._compare("==", other)
+
+    def differs(self, other: Value | int) -> Value:
+        """Whether integers are not the same."""
+        return self._compare("!=", other)
+
+    def __invert__(self) -> Value:
+        return self._write("not_", self.value)
+
+    def choose(self, yes: Value | int, no: Value) -> Value:
+        """Of a condition: one value where it is true, else the other."""
+        return self._write("select", self.value, no._operand(yes), no.value)
+
+    def where(self) -> Value:
+        """Of a vector of conditions: which are true, as the bits of an int64."""
+        bits = self._write("bitcast", self.value, _ir().IntType(self.type.count))
+        return bits._write("zext", bits.value, _ir().IntType(64))
+
+    def wide(self) -> Value:
+        """Unsigned int32 as int64."""
+        return self._write("zext", self.value, self._like(_ir().IntType(64)))
+
+    def narrow(self) -> Value:
+        """The lower half of int64, as int32."""
+        return self._write("trunc", self.value, self._like(_ir().IntType(32)))
+
     def _like(self, element: Any) -> Any:
         """Type of as many of these elements as this value has."""
         return _ir().VectorType(element, self.type.count) if hasattr(self.type, "count") else element
@@ -98,18 +138,30 @@ class Value:
         """The float32 whose bits these int32 are."""
         return self._write("bitcast", self.value, self._like(_ir().FloatType()))
 
+    def like(self, number: int) -> Value:
+        """A number as a value of this type."""
+        return Value(self.builder, self.type(number))
+
     def times(self, n: int) -> Value:
         """A vector of n times this number."""
         return pairs(self, self, n // 2)
 
-    def counting(self, n: int) -> Value:
-        """A vector of this number and the n - 1 integers after it."""
+    def counting(self, n: int, step: int = 1) -> Value:
+        """A vector of this number and n - 1 more, each by ``step`` larger than the one before."""
         first = self.times(n)
-        return first + Value(self.builder, first.type(list(range(n))))
+        return first + Value(self.builder, first.type([step * i for i in range(n)]))
+
+    def multiples(self, n: int) -> Value:
+        """A vector of 0, 1, .. n - 1 times this number."""
+        return self.times(n) * self.like(0).counting(n)
 
     def split(self) -> Value:
         """A vector of int64 as one of int32: of each the lower half, then the upper one."""
         return self._write("bitcast", self.value, _ir().VectorType(_ir().IntType(32), 2 * self.type.count))
+
+    def joined(self) -> Value:
+        """A vector of int32 as one of int64: two make one, the lower half first."""
+        return self._write("bitcast", self.value, _ir().VectorType(_ir().IntType(64), self.type.count // 2))
 
     def _reduced(self, intrinsic: str, result: Any) -> Value:
         from numba.core.cgutils import get_or_insert_function
@@ -119,27 +171,45 @@ class Value:
         return self._write("call", function, [self.value])
 
     def sum(self) -> Value:
-        """Sum of a vector of int64."""
-        return self._reduced(f"vector.reduce.add.v{self.type.count}i64", self.type.element)
+        """Sum of a vector of integers."""
+        element = self.type.element
+        return self._reduced(f"vector.reduce.add.v{self.type.count}i{element.width}", element)
 
-    def n_zero(self) -> Value:
-        """How many elements of a vector of int32 are 0, as int64."""
-        hits = self.builder.icmp_unsigned("==", self.value, self.type(0))
-        bits = self._write("bitcast", hits, _ir().IntType(self.type.count))
-        return self._write("zext", self.builder.ctpop(bits.value), _ir().IntType(64))
+    def count(self) -> Value:
+        """How many of a vector of conditions are true, as int64."""
+        ones = self._write("zext", self.value, self._like(_ir().IntType(32)))
+        n = ones.sum()
+        return n._write("zext", n.value, _ir().IntType(64))
 
     def _place(self, type_: Any) -> Any:
         return self.builder.inttoptr(self.value, type_.as_pointer())
 
-    def store(self, vector: Value) -> None:
-        """Put a vector to this address."""
-        self.builder.store(vector.value, self._place(vector.type)).align = 8
+    def store(self, value: Value) -> None:
+        """Put a value to this address."""
+        self.builder.store(value.value, self._place(value.type)).align = 4
 
-    def load(self, n: int) -> Value:
-        """The vector of n int64 at this address."""
-        loaded = self._write("load", self._place(_ir().VectorType(_ir().IntType(64), n)))
-        loaded.value.align = 8
+    def load(self, n: int, bits: int = 64) -> Value:
+        """The vector of n int64, or int32, at this address."""
+        loaded = self._write("load", self._place(_ir().VectorType(_ir().IntType(bits), n)))
+        loaded.value.align = 4
         return loaded
+
+    def gather(self, bits: int = 64) -> Value:
+        """The int64, or int32, at each of these addresses."""
+        ir = _ir()
+        found = ir.VectorType(ir.IntType(bits), self.type.count)(ir.Undefined)
+        for i in range(self.type.count):
+            place = self[i]._place(ir.IntType(bits))
+            found = self.builder.insert_element(found, self.builder.load(place), ir.IntType(32)(i))
+        return Value(self.builder, found)
+
+    def scatter(self, values: Value) -> None:
+        """Put a value to each of these addresses, one after the other."""
+        for i in range(self.type.count):
+            self[i].store(values[i])
+
+    def __getitem__(self, i: int) -> Value:
+        return self._write("extract_element", self.value, _ir().IntType(32)(i))
 
 
 def pairs(first: Value, second: Value, n: int) -> Value:
@@ -150,6 +220,44 @@ def pairs(first: Value, second: Value, n: int) -> Value:
     vector = first.builder.insert_element(vector, second.value, int32(1))
     order = ir.VectorType(int32, 2 * n)([0, 1] * n)
     return first._write("shuffle_vector", vector, two(ir.Undefined), order)
+
+
+def repeat(n: Value, body: Callable[..., tuple[Value, ...]], *carried: Value) -> tuple[Value, ...]:
+    """Write a loop: ``carried = body(i, *carried)`` for i = 0..n-1; returns what was carried last."""
+    builder = n.builder
+    before = builder.block
+    head, inside, after = (builder.append_basic_block(f"repeat.{part}") for part in ("head", "body", "end"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    phis = [builder.phi(value.type) for value in (n, *carried)]
+    builder.cbranch(builder.icmp_signed("<", phis[0], n.value), inside, after)
+    builder.position_at_end(inside)
+    i, *values = (Value(builder, phi) for phi in phis)
+    results = [i + 1, *body(i, *values)]
+    for phi, first, result in zip(
+        phis, (n.type(0), *(value.value for value in carried)), results, strict=True
+    ):
+        phi.add_incoming(first, before)
+        phi.add_incoming(result.value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return tuple(values)
+
+
+def either(condition: Value, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """Write a branch on one condition; the value is that of ``yes()`` or of ``no()``, if they have one."""
+    builder = condition.builder
+    with builder.if_else(condition.value) as (then, otherwise):
+        with then:
+            first, after_first = yes(), builder.block
+        with otherwise:
+            second, after_second = no(), builder.block
+    if not isinstance(first, Value):
+        return None
+    phi = builder.phi(first.type)
+    phi.add_incoming(first.value, after_first)
+    phi.add_incoming(second.value, after_second)
+    return Value(builder, phi)
 
 
 class Written(Instruction):

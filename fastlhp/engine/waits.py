@@ -43,7 +43,6 @@ from fastlhp.engine.state import (
     FREE,
     GUEST_PHASE,
     HALT_BIT,
-    LOCK,
     LOCK_MASK,
     LOCK_SHIFT,
     LONGEST,
@@ -109,7 +108,7 @@ def note_wait(host):
 @device
 def note_special_wait(host, p, now, free):
     """The attempt that p has made has to wait for long, for ever, or in a host where that may end the course."""
-    g = np.int64(lane_value(host, LOCK).value)
+    g = (np.int64(lane_value(host, POS).value) >> LOCK_SHIFT) & LOCK_MASK
     waits = waits_at(host.waits, p)
     if waits.begin == NEVER:
         grant_one(host, g, now)
