@@ -46,9 +46,11 @@ def available() -> bool:
         "get_pointer_to_function",
         "_get_module_for_linking",
         "add_linking_library",
+        "_optimize_final_module",
     )
     return all(
-        hasattr(codegen.JITCPUCodegen, name) for name in ("create_library", "_create_empty_module")
+        hasattr(codegen.JITCPUCodegen, name)
+        for name in ("create_library", "_create_empty_module", "_module_pass_manager")
     ) and all(hasattr(library, name) for name in names)
 
 
@@ -103,6 +105,14 @@ def _classes() -> tuple[Any, Any]:
                     self._reload_init.update(library._reload_init)
             self._linking_libraries = []
             super().finalize()
+
+        def _optimize_final_module(self) -> None:
+            """Optimise once; loops are not vectorised, for what is to be vectors is written so (`vectors.py`).
+
+            Numba would first take everything through a shorter way, for the sake of reference counts and of loops.
+            """
+            manager, builder = self._codegen._module_pass_manager(loop_vectorize=False)
+            manager.run(self._final_module, builder)
 
     def _linked(codegen: Any, libraries: list[Any]) -> Any:
         """A module of these libraries and all that they call."""
