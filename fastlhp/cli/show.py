@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -27,11 +27,23 @@ _NARROWEST, _WIDEST, _NO_SCREEN = 80, 200, 120
     show_default=True,
     help="Probability that an interval covers the true value.",
 )
+@click.option(
+    "--interval",
+    type=click.Choice(["student", "bca"]),
+    default="student",
+    show_default=True,
+    help="Student's t, or the BCa bootstrap.",
+)
 @click.option("--csv", "kind", flag_value="csv", help="Print CSV in full precision.")
 @click.option("--json", "kind", flag_value="json", help="Print JSON in full precision.")
 @click.pass_context
 def command(
-    context: click.Context, results: str, metrics: tuple[str, ...], confidence: float, kind: str | None
+    context: click.Context,
+    results: str,
+    metrics: tuple[str, ...],
+    confidence: float,
+    interval: Literal["student", "bca"],
+    kind: str | None,
 ) -> None:
     """Show the main metrics of a result file, one row per configuration, with confidence intervals."""
     from fastlhp.results.file import open as open_results
@@ -41,11 +53,11 @@ def command(
     try:
         opened = open_results(results)
         if kind == "csv":
-            text = as_csv(opened, chosen, confidence=confidence)
+            text = as_csv(opened, chosen, confidence=confidence, method=interval)
         elif kind == "json":
-            text = as_json(opened, chosen, confidence=confidence)
+            text = as_json(opened, chosen, confidence=confidence, method=interval)
         else:
-            text = as_table(opened, chosen, confidence=confidence, **screen())
+            text = as_table(opened, chosen, confidence=confidence, method=interval, **screen())
     except FastlhpError as error:
         click.echo(f"fastlhp: {error}", err=True)
         context.exit(_BAD_INPUT)

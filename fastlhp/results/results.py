@@ -25,13 +25,13 @@ from fastlhp.results.metrics import (
     Level,
     Metric,
     histogram_quantile,
-    missing_value,
-    ratio,
 )
 
 if TYPE_CHECKING:
     import pandas
     import xarray
+
+    from fastlhp.analysis.statistics import Method
 
 __all__ = [
     "Attributes",
@@ -436,7 +436,7 @@ class Results:
             raise UnknownMetricError(f"unknown histogram {name!r}; choose from: {', '.join(HISTOGRAMS)}")
         return self._data.histogram(name), bin_edges_ns() / NS
 
-    def summary(self, metric: str, confidence: float = 0.95) -> Summary:
+    def summary(self, metric: str, confidence: float = 0.95, method: "Method" = "student") -> Summary:
         """Estimate a metric of each configuration from its replications.
 
         Parameters
@@ -445,6 +445,8 @@ class Results:
             Its name.
         confidence : float, optional
             Probability that an interval covers the true value; in (0, 1).
+        method : {"student", "bca"}, optional
+            How intervals are made, see `fastlhp.analysis.estimates.summarize`.
 
         Returns
         -------
@@ -456,37 +458,11 @@ class Results:
         UnknownMetricError
             If there is no such metric; also a KeyError.
         ValueError
-            If `confidence` is not in (0, 1).
-
-        Notes
-        -----
-        Replications are independent, what happens within one is not: they are the sample. The estimate is
-        their mean, for a ratio the pooled one ``r = sum(y) / sum(x)`` with the standard error of the
-        linearised estimator (delta method) ``sqrt(sum((y - r x)^2) / (n (n - 1))) / mean(x)``; intervals are
-        Student's with ``n - 1`` degrees of freedom, cut at values that the metric cannot have. Replications
-        without a value are left out. With a single replication, and for metrics with one value per
-        configuration, the error is unknown (NaN). Data without any spread give an interval of width zero.
-
-        Where a probability is estimated as 0 because nothing was seen in any replication, the spread says
-        nothing, and the upper end is the exact binomial (Clopper and Pearson) one, ``1 - (alpha / 2)^(1 /
-        trials)``. Acquisitions within a replication are not independent, so they are not the trials:
-        preemptions are, as if all acquisitions between two preemptions stood or fell together. This is
-        conservative, since a preemption hits one acquisition at most; it assumes that different preemptions
-        hit holders independently. Without any preemption the acquisitions are counted, because then it is
-        their being preempted that was never seen.
+            If `confidence` is not in (0, 1), or there is no such method.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-        self._require(metric)
-        if metric not in METRICS:
-            return self._single(metric, confidence)
-        it = METRICS[metric]
-        if it.denominator:
-            names = dict.fromkeys((*it.numerator, *it.denominator, *it.trials))
-            arrays = self._data.metrics([METRICS[name] for name in names], "host")
-            columns = {name: _as_float(array) for name, array in zip(names, arrays, strict=True)}
-            return _ratio_summary(it, columns, confidence)
-        return _mean_summary(it, _as_float(self._data.metrics([it], "host")[0]), confidence)
+        from fastlhp.analysis.estimates import summarize
+
+        return summarize(self, metric, confidence, method)
 
     def save(self, path: str | PathLike[str], force: bool = False) -> None:
         """Write the results to a file.
@@ -640,62 +616,3 @@ class Results:
             return self.status
         single = CONFIGURATION_METRICS[name]
         return histogram_quantile(self._data.histogram(single.histogram), single.quantile)
-
-    def _single(self, name: str, confidence: float) -> Summary:
-        values = np.asarray(self._per_configuration(name), dtype=np.float64)
-        nothing = np.full(len(values), np.nan)
-        n = np.where(self.status == Status.OK, self.n_replications, 0)
-        return Summary(name, self.units(name), confidence, values, nothing, nothing.copy(), nothing.copy(), n)
-
-
-def _as_float(values: Array) -> Array:
-    """Return float64 with NaN for missing values."""
-    if values.dtype.kind != "i":
-        return values
-    return np.where(values == missing_value(values.dtype), np.nan, values.astype(np.float64))
-
-
-def _half_width(standard_error: Array, n: Array, confidence: float) -> Array:
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * standard_error, dtype=np.float64)
-
-
-def _mean_summary(metric: Metric, values: Array, confidence: float) -> Summary:
-    valid = np.isfinite(values)
-    n = np.count_nonzero(valid, axis=1)
-    some = np.where(valid, values, 0.0)
-    mean = ratio(some.sum(axis=1), n)
-    # Rounding of the mean must not give equal values a spread.
-    first = np.take_along_axis(some, np.argmax(valid, axis=1)[:, None], axis=1)
-    constant = np.all(~valid | (some == first), axis=1) & (n > 0)
-    mean[constant] = first[constant, 0]
-    deviation = np.where(valid, some - mean[:, None], 0.0)
-    error = np.sqrt(ratio(np.sum(deviation**2, axis=1), n * (n - 1)))
-    half = _half_width(error, n, confidence)
-    low, high = np.fmax(mean - half, 0.0), np.fmax(np.fmin(mean + half, metric.largest), mean)
-    unknown = n < 2
-    low[unknown] = high[unknown] = np.nan
-    return Summary(metric.name, metric.units, confidence, mean, error, low, high, n)
-
-
-def _ratio_summary(metric: Metric, columns: Mapping[str, Array], confidence: float) -> Summary:
-    y = sum(columns[name] for name in metric.numerator)
-    x = sum(columns[name] for name in metric.denominator)
-    assert isinstance(y, np.ndarray) and isinstance(x, np.ndarray)
-    valid = np.isfinite(y) & np.isfinite(x)
-    n = np.count_nonzero(valid, axis=1)
-    y, x = np.where(valid, y, 0.0), np.where(valid, x, 0.0)
-    mean = ratio(y.sum(axis=1), x.sum(axis=1))
-    residual = np.where(valid, y - mean[:, None] * x, 0.0)
-    error = ratio(np.sqrt(ratio(np.sum(residual**2, axis=1), n * (n - 1))), ratio(x.sum(axis=1), n))
-    half = _half_width(error, n, confidence)
-    low, high = np.fmax(mean - half, 0.0), np.fmax(np.fmin(mean + half, metric.largest), mean)
-    if metric.trials:
-        totals = [np.where(valid, columns[name], 0.0).sum(axis=1) for name in metric.trials]
-        trials = np.min([np.where(total > 0, total, np.inf) for total in totals], axis=0)
-        none_seen = (mean == 0) & np.isfinite(trials)
-        high = np.where(none_seen, -np.expm1(np.log((1 - confidence) / 2) / trials), high)
-    unknown = (n < 2) | np.isnan(mean)
-    low[unknown] = high[unknown] = np.nan
-    return Summary(metric.name, metric.units, confidence, mean, error, low, high, n)

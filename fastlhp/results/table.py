@@ -5,12 +5,15 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastlhp.results.counters import Status
 from fastlhp.results.results import Results, Summary
+
+if TYPE_CHECKING:
+    from fastlhp.analysis.statistics import Method
 
 __all__ = [
     "MAIN_METRICS",
@@ -47,6 +50,7 @@ _PREFIXES = (
     (1e-6, "u"),
     (1e-9, "n"),
 )
+_METHODS: "dict[Method, str]" = {"student": "Student's t", "bca": "BCa bootstrap"}
 # What a number with a prefix is followed by.
 _SUFFIX = {"s": "s", "s-1": "/s", "cycles": ""}
 
@@ -56,6 +60,7 @@ def as_table(
     metrics: Sequence[str] = MAIN_METRICS,
     *,
     confidence: float = 0.95,
+    method: "Method" = "student",
     width: int = 120,
     max_rows: int | None = None,
     ascii_only: bool = False,
@@ -70,6 +75,8 @@ def as_table(
         Which metrics.
     confidence : float, optional
         Of the intervals; in (0, 1).
+    method : {"student", "bca"}, optional
+        How the intervals are made.
     width : int, optional
         Columns of the screen. Labels are shortened to a half of it, and metrics that do not fit beside each
         other go into further tables below.
@@ -88,7 +95,7 @@ def as_table(
     UnknownMetricError
         If there is no such metric.
     """
-    summaries = [results.summary(metric, confidence) for metric in metrics]
+    summaries = _columns(results, metrics, confidence, method)
     rows = range(len(results) if max_rows is None else min(len(results), max_rows))
     status = results.status
     pm = "+-" if ascii_only else "±"
@@ -108,7 +115,7 @@ def as_table(
             cells.append(format_estimate(summary, i, pm))
         right.append(Column.of_metric(summary.metric, summary.units, cells))
 
-    footer = ["", *_footer(results, summaries, confidence, pm, bounded)]
+    footer = ["", *_footer(results, summaries, confidence, method, pm, bounded)]
     return laid_out(left, right, width, ascii_only) + "".join(line + "\n" for line in footer)
 
 
@@ -203,7 +210,7 @@ def _aligned(columns: list[Column]) -> list[str]:
 
 
 def _footer(
-    results: Results, summaries: list[Summary], confidence: float, pm: str, bounded: bool
+    results: Results, summaries: list[Summary], confidence: float, method: "Method", pm: str, bounded: bool
 ) -> list[str]:
     n = results.n_replications
     if not any(np.any(summary.n) for summary in summaries):
@@ -211,7 +218,7 @@ def _footer(
     percent = f"{100 * confidence:g} %"
     lines = [
         f"{pm} half width of the {percent} confidence interval from {n} replications "
-        "(Student's t; ratios are pooled, sum over sum)"
+        f"({_METHODS[method]}, exact for fewer than 30 events; ratios are pooled, sum over sum)"
     ]
     if n == 1:
         lines = ["One replication: no confidence intervals (ratios are pooled, sum over sum)"]
@@ -290,17 +297,23 @@ def _magnitude(value: float) -> int:
     return math.floor(math.log10(value) + 1e-9)
 
 
-def _columns(results: Results, metrics: Sequence[str], confidence: float) -> list[Summary]:
-    return [results.summary(metric, confidence) for metric in metrics]
+def _columns(results: Results, metrics: Sequence[str], confidence: float, method: "Method") -> list[Summary]:
+    return [results.summary(metric, confidence, method) for metric in metrics]
 
 
-def as_csv(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confidence: float = 0.95) -> str:
+def as_csv(
+    results: Results,
+    metrics: Sequence[str] = MAIN_METRICS,
+    *,
+    confidence: float = 0.95,
+    method: "Method" = "student",
+) -> str:
     """Return the estimates in full precision as CSV, in the metrics' own units.
 
     Columns are ``configuration``, the swept parameters, ``status``, and for each metric ``NAME`` (the mean),
     ``NAME_low``, ``NAME_high``, ``NAME_standard_error``. A missing value is an empty field.
     """
-    summaries = _columns(results, metrics, confidence)
+    summaries = _columns(results, metrics, confidence, method)
     configurations, status = results.configurations, results.status
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -320,14 +333,20 @@ def as_csv(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confidenc
     return out.getvalue()
 
 
-def as_json(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confidence: float = 0.95) -> str:
+def as_json(
+    results: Results,
+    metrics: Sequence[str] = MAIN_METRICS,
+    *,
+    confidence: float = 0.95,
+    method: "Method" = "student",
+) -> str:
     """Return the estimates in full precision as a JSON object, in the metrics' own units.
 
     Its ``configurations`` is a list of objects with ``configuration``, ``status``, ``parameters`` and
     ``metrics``; of each metric ``mean``, ``low``, ``high``, ``standard_error`` and ``n``. A missing value is
     null.
     """
-    summaries = _columns(results, metrics, confidence)
+    summaries = _columns(results, metrics, confidence, method)
     columns, status, messages = results.configurations, results.status, results.messages
     configurations = []
     for i in range(len(results)):
@@ -356,6 +375,7 @@ def as_json(results: Results, metrics: Sequence[str] = MAIN_METRICS, *, confiden
         "fastlhp_version": results.attributes.fastlhp_version,
         "replications": results.n_replications,
         "confidence": confidence,
+        "interval": method,
         "units": {s.metric: s.units for s in summaries},
         "configurations": configurations,
     }

@@ -1,0 +1,1 @@
+"""Answers from results: estimates, comparisons, thresholds, sensitivity."""
