@@ -43,6 +43,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
+    if name == "analysis":
+        return importlib.import_module("fastlhp.analysis")
     raise AttributeError(f"module 'fastlhp' has no attribute {name!r}")
 
 

@@ -190,6 +190,8 @@ class Metric:
         No value can be above; intervals are cut there and at 0.
     vm_long_name : str
         What it means of a VM, if that is not the same of its part of the host.
+    higher_is_better : bool
+        Whether more of it is welcome; of most metrics less is.
     """
 
     name: str
@@ -203,6 +205,7 @@ class Metric:
     trials: tuple[str, ...] = ()
     largest: float = float("inf")
     vm_long_name: str = ""
+    higher_is_better: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -247,14 +250,12 @@ _ALL: tuple[Level, ...] = ("host", "vm")
 _HOST: tuple[Level, ...] = ("host",)
 
 
-def _count(name: str, long_name: str, levels: tuple[Level, ...] = _ALL) -> Metric:
-    return Metric(name, "1", long_name, lambda c: c[name], is_count=True, levels=levels)
+def _count(name: str, long_name: str, levels: tuple[Level, ...] = _ALL, **more: Any) -> Metric:
+    return Metric(name, "1", long_name, lambda c: c[name], is_count=True, levels=levels, **more)
 
 
-def _time(
-    name: str, counter: str, long_name: str, levels: tuple[Level, ...] = _ALL, vm_long_name: str = ""
-) -> Metric:
-    return Metric(name, "s", long_name, lambda c: c[counter] / NS, levels=levels, vm_long_name=vm_long_name)
+def _time(name: str, counter: str, long_name: str, levels: tuple[Level, ...] = _ALL, **more: Any) -> Metric:
+    return Metric(name, "s", long_name, lambda c: c[counter] / NS, levels=levels, **more)
 
 
 def _ratio(
@@ -265,8 +266,7 @@ def _ratio(
     numerator: Sequence[str],
     denominator: Sequence[str],
     trials: Sequence[str] = (),
-    largest: float = float("inf"),
-    vm_long_name: str = "",
+    **more: Any,
 ) -> Metric:
     return Metric(
         name,
@@ -276,8 +276,7 @@ def _ratio(
         numerator=tuple(numerator),
         denominator=tuple(denominator),
         trials=tuple(trials),
-        largest=largest,
-        vm_long_name=vm_long_name,
+        **more,
     )
 
 
@@ -297,7 +296,9 @@ _BUSY = ("user_time", "kernel_time", "hold_time", "spin_time", "switch_time", "e
 
 _TABLE: tuple[Metric, ...] = (
     # Locks and preemption
-    _count("acquisitions", "Lock acquisitions, counted when the critical section begins"),
+    _count(
+        "acquisitions", "Lock acquisitions, counted when the critical section begins", higher_is_better=True
+    ),
     _count("contended_acquisitions", "Acquisitions that did not get the lock at their attempt"),
     _count(
         "lhp_events", "Lock-holder preemptions: a pCPU taken from a vCPU that holds a lock, against its will"
@@ -361,6 +362,7 @@ _TABLE: tuple[Metric, ...] = (
         "s-1",
         "Lock acquisitions per second of the measured window",
         lambda c: ratio(c["acquisitions"], c.duration_s),
+        higher_is_better=True,
     ),
     _ratio(
         "efficiency",
@@ -370,11 +372,17 @@ _TABLE: tuple[Metric, ...] = (
         ["user_time", "kernel_time", "hold_time"],
         _BUSY,
         largest=1.0,
+        higher_is_better=True,
     ),
     # pCPU time, which sums to pcpus x duration
-    _time("user_time", "user_ns", "pCPU time in user mode"),
-    _time("kernel_time", "kernel_ns", "pCPU time in kernel mode outside critical sections"),
-    _time("hold_time", "hold_ns", "pCPU time in critical sections"),
+    _time("user_time", "user_ns", "pCPU time in user mode", higher_is_better=True),
+    _time(
+        "kernel_time",
+        "kernel_ns",
+        "pCPU time in kernel mode outside critical sections",
+        higher_is_better=True,
+    ),
+    _time("hold_time", "hold_ns", "pCPU time in critical sections", higher_is_better=True),
     _time(
         "switch_time",
         "switch_ns",
@@ -445,6 +453,7 @@ _TABLE: tuple[Metric, ...] = (
         _fairness,
         levels=_HOST,
         largest=1.0,
+        higher_is_better=True,
     ),
     # What the policy did
     _count("context_switches", "Context switches: a pCPU changed to another vCPU"),

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -122,7 +123,7 @@ class Summary:
         """Return the number of configurations."""
         return len(self.mean)
 
-    @property
+    @cached_property
     def half_width(self) -> Array:
         """Half of the interval before it was cut at impossible values, shape (configuration,)."""
         return np.asarray(np.fmax(self.high - self.mean, self.mean - self.low))

@@ -23,6 +23,8 @@ __all__ = [
     "as_table",
     "format_estimate",
     "format_value",
+    "format_with_error",
+    "label_text",
     "laid_out",
     "plain",
 ]
@@ -151,7 +153,9 @@ class Column:
     @classmethod
     def of_labels(cls, path: str, labels: Any) -> "Column":
         """Return the column of a swept parameter."""
-        return cls(path, [_label(label) for label in labels], right=labels.dtype.kind != "O", shrinks=True)
+        return cls(
+            path, [label_text(label) for label in labels], right=labels.dtype.kind != "O", shrinks=True
+        )
 
     @classmethod
     def of_metric(cls, name: str, units: str, cells: list[str]) -> "Column":
@@ -227,7 +231,8 @@ def _footer(
     return lines
 
 
-def _label(value: Any) -> str:
+def label_text(value: Any) -> str:
+    """Return the label of a swept parameter as it is shown."""
     return value if isinstance(value, str) else f"{value:.10g}"
 
 
@@ -247,8 +252,12 @@ def format_estimate(summary: Summary, i: int, pm: str = "±") -> str:
     if _none_seen(summary, i):
         number, scale = _format(float(summary.high[i]), math.nan, summary.units, pm, digits=2)
         return f"< {number}{scale}"
-    number, scale = _format(mean, half, summary.units, pm)
-    return f"{number}{scale}"
+    return format_with_error(mean, half, summary.units, pm)
+
+
+def format_with_error(value: float, half: float, units: str, pm: str = "±") -> str:
+    """Return a number with its half width, if that is not NaN; ``-`` if there is none."""
+    return "-" if math.isnan(value) else "".join(_format(value, half, units, pm))
 
 
 def format_value(value: float, units: str) -> str:

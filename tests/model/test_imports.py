@@ -20,6 +20,10 @@ HEAVY = ("numba", "scipy", "h5py", "llvmlite", "pandas", "xarray", "matplotlib")
             "from fastlhp.cli.main import main; main(['--version'], standalone_mode=False)",
             ("pydantic", "numpy"),
         ),
+        (
+            "from fastlhp.cli.main import main; main(['compare', '--help'], standalone_mode=False)",
+            ("pydantic", "numpy"),
+        ),
         ("from fastlhp.cli.main import main; main(['presets', 'baseline'], standalone_mode=False)", ()),
         (
             f"from fastlhp.cli.main import main; main(['check', {EXAMPLE!r}], standalone_mode=False)",

@@ -1,0 +1,177 @@
+"""The swept parameters of results: which path is meant, and which configurations belong together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastlhp.errors import FastlhpError
+from fastlhp.results.results import Results
+from fastlhp.results.table import label_text
+
+__all__ = ["AnalysisError", "Layout", "arrange", "groups", "paths_of", "short_names"]
+
+Array = npt.NDArray[Any]
+
+
+class AnalysisError(FastlhpError, ValueError):
+    """A question that these results cannot answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Configurations arranged as a table: a row for each setting, a column for each alternative.
+
+    Attributes
+    ----------
+    settings : dict of str to ndarray, each of shape (setting,)
+        The swept parameters that are not compared; empty if there are none.
+    alternatives : dict of str to ndarray, each of shape (alternative,)
+        The swept parameters that are compared.
+    index : ndarray of int64, shape (setting, alternative)
+        Configuration; -1 where there is none.
+    """
+
+    settings: dict[str, Array]
+    alternatives: dict[str, Array]
+    index: Array
+
+    @property
+    def cells(self) -> list[tuple[int, int, int]]:
+        """Setting, alternative and index of every configuration."""
+        rows, columns = np.nonzero(self.index >= 0)
+        return list(zip(rows.tolist(), columns.tolist(), self.index[rows, columns].tolist(), strict=True))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the alternatives."""
+        return _names(self.alternatives, self.index.shape[1], {**self.settings, **self.alternatives})
+
+    @property
+    def setting_names(self) -> list[str]:
+        """Names of the settings; of the only one empty if nothing else is swept."""
+        return _names(self.settings, self.index.shape[0], {**self.settings, **self.alternatives}, always=True)
+
+
+def _names(
+    columns: Mapping[str, Array], n: int, paths: Mapping[str, Array], always: bool = False
+) -> list[str]:
+    """Name rows of labels; a single label needs no path, unless `always` is given."""
+    short = short_names(list(paths))
+    if len(columns) == 1 and not always:
+        return [label_text(label) for label in next(iter(columns.values()))]
+    return [
+        ", ".join(f"{short[path]}={label_text(labels[i])}" for path, labels in columns.items())
+        for i in range(n)
+    ]
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Return the shortest unique end of each path.
+
+    Examples
+    --------
+    >>> short_names(["policy.guard", "vm.guest.lock.kind", "vm.a.count", "vm.b.count"])
+    {'policy.guard': 'guard', 'vm.guest.lock.kind': 'lock', 'vm.a.count': 'a.count', 'vm.b.count': 'b.count'}
+    """
+    # A lock's kind is called the lock.
+    shown = {path: path.removesuffix(".kind") for path in paths}
+    names = {}
+    for path, text in shown.items():
+        parts = text.split(".")
+        ends = (".".join(parts[-k:]) for k in range(1, len(parts) + 1))
+        others = [other for key, other in shown.items() if key != path]
+        names[path] = next((end for end in ends if not any(_ends(other, end) for other in others)), path)
+    return names
+
+
+def _ends(path: str, end: str) -> bool:
+    return path == end or path.endswith(f".{end}")
+
+
+def paths_of(results: Results, name: str) -> tuple[str, ...]:
+    """Return the swept paths that a name means.
+
+    Parameters
+    ----------
+    results : Results
+        What a study gave.
+    name : str
+        A swept path or its end, such as ``count``; or ``policy``, which means all swept paths below ``policy``
+        and below the ``lock`` of a VM.
+
+    Raises
+    ------
+    AnalysisError
+        If nothing of that name is swept, or several paths end so.
+    """
+    swept = list(results.configurations)
+    if not swept:
+        raise AnalysisError("nothing is swept in this study: there is one configuration only")
+    if name == "policy":
+        found = [path for path in swept if _is_policy(path.split("."))]
+        if found:
+            return tuple(found)
+        raise AnalysisError(f"nothing below policy or lock is swept; choose from: {', '.join(swept)}")
+    found = [path for path in swept if path == name] or [
+        path for path in swept if _ends(path, name) or _ends(path.removesuffix(".kind"), name)
+    ]
+    if not found:
+        raise AnalysisError(f"{name!r} is not swept; choose from: {', '.join(swept)}")
+    if len(found) > 1:
+        raise AnalysisError(f"{name!r} may be any of {', '.join(found)}; write more of the path")
+    return tuple(found)
+
+
+def _is_policy(parts: Sequence[str]) -> bool:
+    return parts[0] == "policy" or (parts[0] == "vm" and "lock" in parts[2:])
+
+
+def groups(columns: Sequence[Array], n: int) -> tuple[Array, Array]:
+    """Return which rows have the same labels.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n,)
+        Number of each row's group; groups are numbered as they first occur.
+    first : ndarray of int64, shape (group,)
+        The first row of each group.
+    """
+    codes = np.zeros((n, len(columns)), dtype=np.int64)
+    for j, column in enumerate(columns):
+        codes[:, j] = np.unique(column, return_inverse=True)[1]
+    if not columns:
+        return np.zeros(n, dtype=np.int64), np.zeros(min(n, 1), dtype=np.int64)
+    _, first, code = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[code.ravel()], first[order]
+
+
+def arrange(results: Results, by: Sequence[str]) -> Layout:
+    """Arrange the configurations: those in a row differ only in the paths `by`.
+
+    Raises
+    ------
+    AnalysisError
+        If two configurations differ in nothing that is swept.
+    """
+    columns = results.configurations
+    others = [path for path in columns if path not in by]
+    n = len(results)
+    setting, first_setting = groups([columns[path] for path in others], n)
+    alternative, first_alternative = groups([columns[path] for path in by], n)
+    index = np.full((len(first_setting), len(first_alternative)), -1, dtype=np.int64)
+    index[setting, alternative] = np.arange(n)
+    if np.count_nonzero(index >= 0) < n:
+        twin = int(np.flatnonzero(index[setting, alternative] != np.arange(n))[0])
+        other = int(index[setting[twin], alternative[twin]])
+        raise AnalysisError(f"configurations {twin} and {other} have the same swept parameters")
+    return Layout(
+        {path: columns[path][first_setting] for path in others},
+        {path: columns[path][first_alternative] for path in by},
+        index,
+    )

@@ -1,0 +1,320 @@
+"""Answers as text: tables, maps and sentences for people, CSV and JSON for programs."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastlhp.analysis.comparison import Comparison, MetricComparison
+from fastlhp.results.metrics import METRICS
+from fastlhp.results.table import Column, format_estimate, format_with_error, label_text, laid_out, plain
+
+__all__ = [
+    "comparison_csv",
+    "comparison_json",
+    "comparison_sentences",
+    "comparison_table",
+    "enumeration",
+    "letters",
+]
+
+Array = npt.NDArray[Any]
+
+_MOST_NAMES = 3
+_MOST_MAP_ROWS = 60
+
+
+def percent(confidence: float) -> str:
+    """Return a probability as percent."""
+    return f"{100 * confidence:g} %"
+
+
+def interval(low: float, high: float, form: Callable[[float], str] = "{:.4g}".format) -> str:
+    """Return an interval in brackets."""
+    return f"[{form(low)}, {form(high)}]"
+
+
+def as_csv(head: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
+    """Return rows as CSV; a missing value is an empty field."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([plain(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """Return JSON; a missing value is null."""
+    return json.dumps(_plain(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    return plain(value)
+
+
+def enumeration(names: Sequence[str]) -> str:
+    """Return a few names as people list them."""
+    shown = [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else names
+    return shown[0] if len(shown) == 1 else f"{'; '.join(shown[:-1])} and {shown[-1]}"
+
+
+def letters(i: int) -> str:
+    """Return A to Z, then AA, AB, ...."""
+    return (letters(i // 26 - 1) if i >= 26 else "") + chr(ord("A") + i % 26)
+
+
+def comparison_table(comparison: Comparison, *, width: int = 120, ascii_only: bool = False) -> str:
+    """Return a comparison as tables, maps and sentences.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `compare` found.
+    width : int, optional
+        Columns of the screen.
+    ascii_only : bool, optional
+        Write ``+-`` for the plus-minus sign and ``~`` for an ellipsis.
+    """
+    b = comparison.baseline
+    legend = [
+        f"{letters(k)}  {name}{'  (the baseline)' if k == b else ''}\n"
+        for k, name in enumerate(comparison.layout.names)
+    ]
+    parts = ["".join(legend)]
+    for it in comparison.metrics:
+        better = "higher" if it.higher_is_better else "lower"
+        parts += [
+            f"{it.metric}: {METRICS[it.metric].long_name}; {better} is better\n",
+            _effects_table(comparison, it, width, ascii_only),
+            _map(comparison, it, ascii_only),
+            "".join(f"{sentence}\n" for sentence in comparison_sentences(comparison, it)),
+        ]
+    parts.append(
+        f"Differences and ratios are to {letters(b)}, with {percent(comparison.confidence)} intervals; p is "
+        "Holm-corrected; gain is what pairing by common\nrandom numbers divided the variance by; ~best cannot be "
+        "told from the best\n"
+    )
+    return "\n".join(part for part in parts if part)
+
+
+def _effects_table(comparison: Comparison, it: MetricComparison, width: int, ascii_only: bool) -> str:
+    layout, effects, pm = comparison.layout, it.effects, "+-" if ascii_only else "±"
+    cells = layout.cells
+    settings = [s for s, _, _ in cells]
+    left = [Column.of_labels(path, labels[settings]) for path, labels in layout.settings.items()]
+    left.append(Column("", [letters(k) for _, k, _ in cells]))
+    half = effects.difference_high - effects.difference
+    texts: dict[str, list[str]] = {name: [] for name in (it.metric, "difference", "ratio", "p", "gain", "")}
+    for s, k, i in cells:
+        ends = effects.ratio_low[s, k], effects.ratio_high[s, k]
+        row = [format_estimate(it.summary, i, pm)]
+        row += (
+            [""] * 4
+            if k == comparison.baseline
+            else [
+                format_with_error(effects.difference[s, k], half[s, k], it.units, pm),
+                _finite(effects.ratio[s, k], f"{{:.4g}} {interval(*ends)}"),
+                p_text(effects.p[s, k]),
+                _finite(effects.gain[s, k], "{:.2g}"),
+            ]
+        )
+        row.append(("best" if k == effects.winner[s] else "~best") if effects.best[s, k] else "")
+        for column, text in zip(texts.values(), row, strict=True):
+            column.append(text)
+    right = [Column(name, column, right=bool(name)) for name, column in texts.items()]
+    return laid_out(left, right, width, ascii_only)
+
+
+def _finite(value: float, form: str) -> str:
+    return form.format(value) if math.isfinite(value) else "-"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as it is printed."""
+    return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _map(comparison: Comparison, it: MetricComparison, ascii_only: bool) -> str:
+    """Return which alternative wins where; empty if there is one setting only."""
+    layout, effects = comparison.layout, it.effects
+    if len(layout.index) < 2:
+        return ""
+    *rows, across = layout.settings
+    columns = list(dict.fromkeys(layout.settings[across].tolist()))
+    lines: dict[tuple[Any, ...], list[str]] = {}
+    for s, winner in enumerate(effects.winner):
+        mark = letters(int(winner)) if winner >= 0 else "-"
+        if np.count_nonzero(effects.best[s]) > 1:
+            mark = mark.lower()
+        key = tuple(layout.settings[path][s] for path in rows)
+        lines.setdefault(key, [""] * len(columns))[columns.index(layout.settings[across][s])] = mark
+    shown = list(lines.items())[:_MOST_MAP_ROWS]
+    left = [Column(path, [label_text(key[j]) for key, _ in shown], right=True) for j, path in enumerate(rows)]
+    left.append(Column(f"{across}:", [""] * len(shown)))
+    right = [
+        Column(label_text(label), [line[j] for _, line in shown], right=True)
+        for j, label in enumerate(columns)
+    ]
+    text = "Who is best where (a small letter: others cannot be told from it)\n"
+    text += laid_out(left, right, 10**6, ascii_only)
+    if len(lines) > len(shown):
+        text += f"... {len(lines) - len(shown)} more rows: see --csv or --json\n"
+    return text
+
+
+def comparison_sentences(comparison: Comparison, it: MetricComparison) -> list[str]:
+    """Return what a person can quote of a comparison in one metric."""
+    layout, effects, overall = comparison.layout, it.effects, it.overall
+    names, b = layout.names, comparison.baseline
+    n_settings, n_averaged = len(layout.index), int(np.count_nonzero(it.averaged))
+    winner = int(overall.winner[0])
+    if winner < 0:
+        some = np.isfinite(effects.estimate).any()
+        nothing = f"No setting has {it.metric} of all alternatives, so there is no average."
+        sentences = [nothing if some else f"There is no {it.metric} to compare."]
+    else:
+        all_or_some = f"all {n_settings}" if n_averaged == n_settings else f"{n_averaged} of {n_settings}"
+        where = f"Averaged over {all_or_some} settings, " if n_settings > 1 else ""
+        extreme = "highest" if it.higher_is_better else "lowest"
+        value, base = (
+            format_with_error(float(overall.estimate[0, k]), math.nan, it.units) for k in (winner, b)
+        )
+        text = f"{where}{names[winner]} has the {extreme} {it.metric}, {value}"
+        if winner == b:
+            text += "; it is the baseline itself"
+        elif math.isfinite(overall.ratio[0, winner]):
+            text += f", which is {overall.ratio[0, winner]:.3g} times the {base} of {names[b]}"
+            low, high = overall.ratio_low[0, winner], overall.ratio_high[0, winner]
+            if math.isfinite(low):
+                p = overall.p[0, winner]
+                text += (
+                    f" ({percent(comparison.confidence)} interval {low:.3g} to {high:.3g}, "
+                    f"p {'<' if p < 0.001 else '='} {max(p, 0.001):.2g})"
+                )
+        sentences = [f"{text}."]
+        others = [names[k] for k in np.flatnonzero(overall.best[0]) if k != winner]
+        if comparison.n_replications < 2:
+            sentences.append("With one replication nothing can be told apart.")
+        elif others:
+            sentences.append(f"What cannot be told from it: {enumeration(others)}.")
+        else:
+            sentences.append("It can be told from all others.")
+    sentences += _reversal(comparison, it)
+    gains = effects.gain[np.isfinite(effects.gain)]
+    if len(gains):
+        sentences.append(
+            "Pairing by common random numbers divided the variance of the differences by "
+            f"{np.median(gains):.2g} (median; {gains.min():.2g} to {gains.max():.2g})."
+        )
+    return sentences
+
+
+def _reversal(comparison: Comparison, it: MetricComparison) -> list[str]:
+    """Say whether the best depends on the setting."""
+    effects, names = it.effects, comparison.layout.names
+    known = effects.winner >= 0
+    if comparison.n_replications < 2 or np.count_nonzero(known) < 2:
+        return []
+    everywhere = np.flatnonzero(effects.best[known].all(axis=0))
+    if len(everywhere):
+        which = enumeration([names[k] for k in everywhere])
+        return [f"Best, or not to be told from the best, in every setting: {which}."]
+    winners, counts = np.unique(effects.winner[known], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    which = enumeration([f"{names[winners[i]]} in {counts[i]}" for i in order])
+    return [f"The best depends on the setting; nothing is among the best in all of them: {which}."]
+
+
+_CELL = (
+    "difference",
+    "difference_low",
+    "difference_high",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "p",
+    "gain",
+)
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """Return a comparison as CSV, one row for each metric and configuration, in the metrics' own units."""
+    layout = comparison.layout
+    head = ["metric", "configuration", *layout.settings, *layout.alternatives]
+    head += ["estimate", "low", "high", *_CELL, "best", "baseline"]
+
+    def rows() -> Iterator[list[Any]]:
+        for it in comparison.metrics:
+            for s, k, i in layout.cells:
+                yield [
+                    it.metric,
+                    i,
+                    *(labels[s] for labels in layout.settings.values()),
+                    *(labels[k] for labels in layout.alternatives.values()),
+                    *(values[i] for values in (it.summary.mean, it.summary.low, it.summary.high)),
+                    *(getattr(it.effects, name)[s, k] for name in _CELL),
+                    int(it.effects.best[s, k]),
+                    int(k == comparison.baseline),
+                ]
+
+    return as_csv(head, rows())
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """Return a comparison as a JSON object."""
+    layout, names = comparison.layout, comparison.layout.names
+
+    def cells(it: MetricComparison) -> Iterator[dict[str, Any]]:
+        for s, k, i in layout.cells:
+            yield {
+                "configuration": i,
+                "setting": {path: labels[s] for path, labels in layout.settings.items()},
+                "alternative": names[k],
+                "estimate": it.summary.mean[i],
+                "low": it.summary.low[i],
+                "high": it.summary.high[i],
+                **{name: getattr(it.effects, name)[s, k] for name in _CELL},
+                "best": bool(it.effects.best[s, k]),
+            }
+
+    def overall(it: MetricComparison) -> Iterator[dict[str, Any]]:
+        for k, name in enumerate(names):
+            yield {
+                "alternative": name,
+                "estimate": it.overall.estimate[0, k],
+                **{cell: getattr(it.overall, cell)[0, k] for cell in _CELL},
+                "best": bool(it.overall.best[0, k]),
+            }
+
+    return as_json(
+        {
+            "by": list(layout.alternatives),
+            "baseline": names[comparison.baseline],
+            "confidence": comparison.confidence,
+            "replications": comparison.n_replications,
+            "alternatives": [
+                {"name": name, **{path: labels[k] for path, labels in layout.alternatives.items()}}
+                for k, name in enumerate(names)
+            ],
+            "metrics": {
+                it.metric: {
+                    "units": it.units,
+                    "higher_is_better": it.higher_is_better,
+                    "text": " ".join(comparison_sentences(comparison, it)),
+                    "averaged_settings": int(np.count_nonzero(it.averaged)),
+                    "overall": list(overall(it)),
+                    "configurations": list(cells(it)),
+                }
+                for it in comparison.metrics
+            },
+        }
+    )
