@@ -5,5 +5,6 @@
 
 from fastlhp.analysis.comparison import Comparison, compare
 from fastlhp.analysis.sweep import AnalysisError
+from fastlhp.analysis.thresholds import Reach, until
 
-__all__ = ["AnalysisError", "Comparison", "compare"]
+__all__ = ["AnalysisError", "Comparison", "Reach", "compare", "until"]

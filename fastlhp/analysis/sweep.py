@@ -1,6 +1,6 @@
 """The swept parameters of results: which path is meant, and which configurations belong together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from fastlhp.errors import FastlhpError
 from fastlhp.results.results import Results
 from fastlhp.results.table import label_text
 
-__all__ = ["AnalysisError", "Layout", "arrange", "groups", "paths_of", "short_names"]
+__all__ = ["AnalysisError", "Layout", "arrange", "groups", "paths_of", "row_names", "short_names"]
 
 Array = npt.NDArray[Any]
 
@@ -47,21 +47,26 @@ class Layout:
     @property
     def names(self) -> list[str]:
         """Names of the alternatives."""
-        return _names(self.alternatives, self.index.shape[1], {**self.settings, **self.alternatives})
-
-    @property
-    def setting_names(self) -> list[str]:
-        """Names of the settings; of the only one empty if nothing else is swept."""
-        return _names(self.settings, self.index.shape[0], {**self.settings, **self.alternatives}, always=True)
+        return row_names(self.alternatives, self.index.shape[1], [*self.settings, *self.alternatives])
 
 
-def _names(
-    columns: Mapping[str, Array], n: int, paths: Mapping[str, Array], always: bool = False
-) -> list[str]:
-    """Name rows of labels; a single label needs no path, unless `always` is given."""
-    short = short_names(list(paths))
+def row_names(columns: Mapping[str, Array], n: int, swept: Iterable[str], always: bool = False) -> list[str]:
+    """Name combinations of labels.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray, each of shape (n,)
+        Swept paths and their labels.
+    n : int
+        Number of combinations.
+    swept : iterable of str
+        All swept paths, from which these have to be told.
+    always : bool, optional
+        Write the path also if there is only one.
+    """
     if len(columns) == 1 and not always:
         return [label_text(label) for label in next(iter(columns.values()))]
+    short = short_names(list(swept))
     return [
         ", ".join(f"{short[path]}={label_text(labels[i])}" for path, labels in columns.items())
         for i in range(n)

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.analysis.comparison import Comparison, MetricComparison
+from fastlhp.analysis.sweep import groups, row_names, short_names
+from fastlhp.analysis.thresholds import Reach
 from fastlhp.results.metrics import METRICS
 from fastlhp.results.table import Column, format_estimate, format_with_error, label_text, laid_out, plain
 
@@ -21,6 +23,10 @@ __all__ = [
     "comparison_table",
     "enumeration",
     "letters",
+    "reach_csv",
+    "reach_json",
+    "reach_sentences",
+    "reach_table",
 ]
 
 Array = npt.NDArray[Any]
@@ -316,5 +322,121 @@ def comparison_json(comparison: Comparison) -> str:
                 }
                 for it in comparison.metrics
             },
+        }
+    )
+
+
+def reach_table(reach: Reach, *, width: int = 120, ascii_only: bool = False) -> str:
+    """Return how far a condition holds as a table and sentences."""
+    n = len(reach.answer)
+    place = _place_of(reach)
+    answers, intervals = [], []
+    for c, answer in enumerate(reach.answer):
+        valued = answer in ("up to", "from")
+        answers.append(f"{answer} {place(reach.value[c])}" if valued else answer)
+        intervals.append("" if math.isnan(reach.low[c]) else interval(reach.low[c], reach.high[c], place))
+    left = [Column.of_labels(path, labels) for path, labels in reach.curves.items()]
+    right = [
+        Column(reach.along, answers, right=True),
+        Column(f"{percent(reach.confidence)} interval", intervals, right=True),
+        Column("largest", [_finite(x, place(x)) for x in reach.largest], right=True),
+    ]
+    text = f"Where {reach.condition.text} holds, along {reach.along}\n\n"
+    text += laid_out(left or [Column("", [""] * n)], right, width, ascii_only)
+    text += "".join(f"{sentence}\n" for sentence in ["", *reach_sentences(reach)])
+    return (
+        f"{text}\nInterpolated between the values of the axis, {place(reach.axis[0])} to "
+        f"{place(reach.axis[-1])}; largest: the largest of them at which it holds\n"
+    )
+
+
+def _place_of(reach: Reach) -> Callable[[float], str]:
+    """Return how places on the axis are written."""
+
+    def place(x: float) -> str:
+        if math.isinf(x):
+            return f"< {place(reach.axis[0])}" if x < 0 else f"> {place(reach.axis[-1])}"
+        return f"{x:.4g}" if reach.units == "1" else format_with_error(x, math.nan, reach.units)
+
+    return place
+
+
+def reach_sentences(reach: Reach) -> list[str]:
+    """Return what a person can quote: in each setting the alternative with which a condition holds furthest."""
+    place, curves, n = _place_of(reach), reach.curves, len(reach.answer)
+    paths = list(curves)
+    cut = len(paths) - reach.n_compared
+    apart, compared = ({path: curves[path] for path in some} for some in (paths[:cut], paths[cut:]))
+    names = row_names(compared, n, [*paths, reach.along])
+    where = row_names(apart, n, [*paths, reach.along], always=True)
+    along = short_names([*paths, reach.along])[reach.along]
+    setting, first = groups(list(apart.values()), n)
+    sentences = []
+    for s, c in enumerate(first[:_MOST_NAMES]):
+        rows = np.flatnonzero(setting == s).tolist()
+        answers = {row: reach.answer[row] for row in rows}
+        everywhere = [names[row] for row, answer in answers.items() if answer == "everywhere"]
+        upto = [row for row, answer in answers.items() if answer == "up to"]
+        if everywhere:
+            text = f"holds everywhere up to {place(reach.axis[-1])}"
+            text += f" with {enumeration(everywhere)}" if compared else ""
+        elif upto:
+            row = max(upto, key=lambda row: float(reach.value[row]))
+            text = f"holds up to {along} = {place(reach.value[row])}"
+            if not math.isnan(reach.low[row]):
+                ends = f"{place(reach.low[row])} to {place(reach.high[row])}"
+                text += f" ({percent(reach.confidence)} interval {ends})"
+            text += f" with {names[row]}, the furthest" if len(rows) > 1 else ""
+        elif all(answer == "nowhere" for answer in answers.values()):
+            text = "holds nowhere"
+        else:
+            text = "does not hold up to any value and then cease: see the table"
+        sentences.append(f"{where[c] + ': ' if apart else ''}{reach.condition.text} {text}.")
+    if len(first) > len(sentences):
+        sentences.append(f"... and {len(first) - len(sentences)} more.")
+    return sentences
+
+
+_REACH = ("value", "low", "high", "largest")
+
+
+def reach_csv(reach: Reach) -> str:
+    """Return how far a condition holds as CSV, one row for each curve.
+
+    Infinite ends of an interval, beyond the ends of the axis, are written as ``-inf`` and ``inf``.
+    """
+    rows = (
+        [
+            *(labels[c] for labels in reach.curves.values()),
+            answer,
+            *(_ends_text(getattr(reach, name)[c]) for name in _REACH),
+        ]
+        for c, answer in enumerate(reach.answer)
+    )
+    return as_csv([*reach.curves, "answer", *_REACH], rows)
+
+
+def _ends_text(x: float) -> Any:
+    return str(x) if math.isinf(x) else x
+
+
+def reach_json(reach: Reach) -> str:
+    """Return how far a condition holds as a JSON object; infinite ends of an interval are texts."""
+    return as_json(
+        {
+            "condition": reach.condition.text,
+            "along": reach.along,
+            "units": reach.units,
+            "axis": reach.axis,
+            "confidence": reach.confidence,
+            "text": " ".join(reach_sentences(reach)),
+            "curves": [
+                {
+                    "parameters": {path: labels[c] for path, labels in reach.curves.items()},
+                    "answer": answer,
+                    **{name: _ends_text(getattr(reach, name)[c]) for name in _REACH},
+                }
+                for c, answer in enumerate(reach.answer)
+            ],
         }
     )

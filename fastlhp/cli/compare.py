@@ -1,8 +1,13 @@
 """``fastlhp compare``: which policy is better, by how much, how sure, and where."""
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from fastlhp.errors import FastlhpError
+
+if TYPE_CHECKING:
+    from fastlhp.results.results import Results
 
 __all__ = ["command"]
 
@@ -23,6 +28,12 @@ _BAD_INPUT = 2
     "--metric", "metrics", metavar="NAME", multiple=True, help="Compare this metric (may be repeated)."
 )
 @click.option(
+    "--until",
+    metavar="CONDITION",
+    help="Find how far a condition holds, such as 'wasted_fraction < 0.05'; needs --along.",
+)
+@click.option("--along", metavar="PATH", help="The swept path along which it holds.")
+@click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
@@ -38,26 +49,63 @@ def command(
     by: str,
     baseline: str | None,
     metrics: tuple[str, ...],
+    until: str | None,
+    along: str | None,
     confidence: float,
     kind: str | None,
 ) -> None:
     """Compare configurations that differ in their policy only, replication by replication."""
-    from fastlhp.analysis import text
-    from fastlhp.analysis.comparison import COMPARED, compare
+    if (until is None) != (along is None):
+        raise click.UsageError("--until and --along go together")
+    if until is not None and (metrics or baseline is not None):
+        raise click.UsageError("--until goes with neither --metric nor --baseline")
+
     from fastlhp.cli.show import print_results, screen
     from fastlhp.results.file import open as open_results
 
     try:
-        found = compare(
-            open_results(results), by, metrics or COMPARED, baseline=baseline, confidence=confidence
-        )
+        opened = open_results(results)
+        if until is not None and along is not None:
+            answer = _until(opened, until, along, by, confidence, kind, screen())
+        else:
+            answer = _compare(opened, by, metrics, baseline, confidence, kind, screen())
     except FastlhpError as error:
         click.echo(f"fastlhp: {error}", err=True)
         context.exit(_BAD_INPUT)
-    if kind == "csv":
-        answer = text.comparison_csv(found)
-    elif kind == "json":
-        answer = text.comparison_json(found)
-    else:
-        answer = text.comparison_table(found, **screen())
     print_results(answer)
+
+
+def _compare(
+    results: "Results",
+    by: str,
+    metrics: tuple[str, ...],
+    baseline: str | None,
+    confidence: float,
+    kind: str | None,
+    on: dict[str, Any],
+) -> str:
+    from fastlhp.analysis.comparison import COMPARED, compare
+    from fastlhp.analysis.text import comparison_csv, comparison_json, comparison_table
+
+    found = compare(results, by, metrics or COMPARED, baseline=baseline, confidence=confidence)
+    if kind == "csv":
+        return comparison_csv(found)
+    return comparison_json(found) if kind == "json" else comparison_table(found, **on)
+
+
+def _until(
+    results: "Results",
+    condition: str,
+    along: str,
+    by: str,
+    confidence: float,
+    kind: str | None,
+    on: dict[str, Any],
+) -> str:
+    from fastlhp.analysis.text import reach_csv, reach_json, reach_table
+    from fastlhp.analysis.thresholds import until
+
+    found = until(results, condition, along, by=by, confidence=confidence)
+    if kind == "csv":
+        return reach_csv(found)
+    return reach_json(found) if kind == "json" else reach_table(found, **on)

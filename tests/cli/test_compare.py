@@ -86,6 +86,26 @@ def test_csv_and_json_agree(out):
     assert ratios == pytest.approx([2, 1] * 3)
 
 
+def test_until(out):
+    # Each VM spins for some 0.09 s of the 2 s of pCPU time, or for half of that.
+    done = compare(out, "--until", "wasted_fraction < 0.05", "--along", "count")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Where wasted_fraction < 0.05 holds, along vm.guest.count"
+    assert lines[3].split()[:3] == ["none", "up", "to"] and lines[4].split()[:3] == ["yields", "up", "to"]
+    assert 1 < float(lines[3].split()[3]) < 1.3 and 2.1 < float(lines[4].split()[3]) < 2.5
+    assert "with yields, the furthest." in done.stdout
+    curves = json.loads(compare(out, "--until", "wasted_fraction<0.05", "--along", "count", "--json").stdout)[
+        "curves"
+    ]
+    rows = list(
+        csv.DictReader(
+            io.StringIO(compare(out, "--until", "wasted_fraction<0.05", "--along", "count", "--csv").stdout)
+        )
+    )
+    assert [float(row["value"]) for row in rows] == [curve["value"] for curve in curves]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -95,6 +115,15 @@ def test_csv_and_json_agree(out):
         (["OUT", "--metric", "wait_q99"], "wait_q99 has one value per configuration"),
         (["OUT", "--baseline", "gang"], "there is no alternative 'gang'; choose from: none; yields"),
         (["OUT", "--confidence", "95"], "--confidence"),
+        (["OUT", "--until", "wasted_fraction < 1"], "--until and --along go together"),
+        (["OUT", "--along", "count"], "--until and --along go together"),
+        (
+            ["OUT", "--until", "throughput > 1", "--along", "count", "--metric", "throughput"],
+            "--until goes with neither --metric nor --baseline",
+        ),
+        (["OUT", "--until", "wasted < 1", "--along", "count"], "unknown metric 'wasted'"),
+        (["OUT", "--until", "throughput", "--along", "count"], "cannot read the condition 'throughput'"),
+        (["OUT", "--until", "throughput > 1", "--along", "response"], "are no numbers, such as none"),
     ],
 )
 def test_bad_input(out, arguments, message):
