@@ -4,7 +4,8 @@
 """
 
 from fastlhp.analysis.comparison import Comparison, compare
+from fastlhp.analysis.sensitivity import Sensitivity, sensitivity
 from fastlhp.analysis.sweep import AnalysisError
 from fastlhp.analysis.thresholds import Reach, until
 
-__all__ = ["AnalysisError", "Comparison", "Reach", "compare", "until"]
+__all__ = ["AnalysisError", "Comparison", "Reach", "Sensitivity", "compare", "sensitivity", "until"]

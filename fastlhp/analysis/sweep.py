@@ -8,10 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.errors import FastlhpError
+from fastlhp.model.units import UnitError, parse_duration
+from fastlhp.results.metrics import NS
 from fastlhp.results.results import Results
 from fastlhp.results.table import label_text
 
-__all__ = ["AnalysisError", "Layout", "arrange", "groups", "paths_of", "row_names", "short_names"]
+__all__ = [
+    "AnalysisError",
+    "Layout",
+    "arrange",
+    "groups",
+    "numbers",
+    "paths_of",
+    "row_names",
+    "seconds",
+    "short_names",
+]
 
 Array = npt.NDArray[Any]
 
@@ -180,3 +192,27 @@ def arrange(results: Results, by: Sequence[str]) -> Layout:
         {path: columns[path][first_alternative] for path in by},
         index,
     )
+
+
+def seconds(text: str) -> float | None:
+    """Return a duration in s; None if the text is none."""
+    try:
+        return float(parse_duration(text)) / NS
+    except UnitError:
+        return None
+
+
+def numbers(path: str, labels: Array) -> tuple[Array, str]:
+    """Return labels as numbers and their unit: "s" if they are durations, else "1".
+
+    Raises
+    ------
+    AnalysisError
+        If they are neither.
+    """
+    if labels.dtype.kind != "O":
+        return labels.astype(np.float64), "1"
+    durations = [seconds(label) for label in labels]
+    if None in durations:
+        raise AnalysisError(f"the values of {path} are no numbers, such as {labels[durations.index(None)]}")
+    return np.array(durations, dtype=np.float64), "s"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.analysis.comparison import Comparison, MetricComparison
+from fastlhp.analysis.sensitivity import Sensitivity
 from fastlhp.analysis.sweep import groups, row_names, short_names
 from fastlhp.analysis.thresholds import Reach
 from fastlhp.results.metrics import METRICS
@@ -27,12 +28,17 @@ __all__ = [
     "reach_json",
     "reach_sentences",
     "reach_table",
+    "sensitivity_csv",
+    "sensitivity_json",
+    "sensitivity_sentence",
+    "sensitivity_table",
 ]
 
 Array = npt.NDArray[Any]
 
 _MOST_NAMES = 3
 _MOST_MAP_ROWS = 60
+_MOST_LEVELS = 60
 
 
 def percent(confidence: float) -> str:
@@ -438,5 +444,119 @@ def reach_json(reach: Reach) -> str:
                 }
                 for c, answer in enumerate(reach.answer)
             ],
+        }
+    )
+
+
+def sensitivity_table(found: Sequence[Sensitivity], *, width: int = 120, ascii_only: bool = False) -> str:
+    """Return sensitivity indices and partial dependence as tables and sentences."""
+    parts = [_indices_table(it, width, ascii_only) for it in found]
+    confidence = percent(found[0].confidence)
+    text = f"Shares of the variance over the configurations, with {confidence} intervals: alone, what a parameter "
+    text += "explains by itself;\nwith others, what is left if all the others are known\n"
+    if any(it.design == "sampled" for it in found):
+        text += "The second needs a full grid of configurations, which these are not\n"
+    return "\n".join([*parts, text])
+
+
+def _indices_table(it: Sensitivity, width: int, ascii_only: bool) -> str:
+    pm = "+-" if ascii_only else "±"
+    indices = {"alone": (it.first, it.first_low, it.first_high)}
+    if it.design == "grid":
+        indices["with others"] = (it.total, it.total_low, it.total_high)
+    right = [
+        Column(
+            head,
+            [
+                _finite(value, f"{{:.3f}} {interval(low, high, '{:.3f}'.format)}")
+                for value, low, high in zip(*arrays, strict=True)
+            ],
+            right=True,
+        )
+        for head, arrays in indices.items()
+    ]
+    spread = format_with_error(it.spread, math.nan, it.units)
+    text = f"{it.metric}: {METRICS[it.metric].long_name}\nStandard deviation over the configurations: {spread}\n\n"
+    text += laid_out([Column("", it.paths, shrinks=True)], right, width, ascii_only)
+    text += f"\n{sensitivity_sentence(it)}\n\nAverages over all the other parameters:\n"
+    rows = [(path, level) for path, curve in it.curves.items() for level in range(len(curve.labels))]
+    shown = rows[:_MOST_LEVELS]
+    left = [
+        Column("", [path if level == 0 else "" for path, level in shown], shrinks=True),
+        Column("", [label_text(it.curves[path].labels[level]) for path, level in shown], shrinks=True),
+    ]
+    means = [
+        format_with_error(curve.mean[level], curve.high[level] - curve.mean[level], it.units, pm)
+        for curve, level in ((it.curves[path], level) for path, level in shown)
+    ]
+    text += laid_out(left, [Column(it.metric, means, right=True)], width, ascii_only)
+    more = len(rows) - len(shown)
+    return text + (f"... {more} more values: see --json\n" if more else "")
+
+
+def sensitivity_sentence(it: Sensitivity) -> str:
+    """Return which parameter decides, in words that a person can quote."""
+    if not it.decisive:
+        return f"No parameter can be seen to change {it.metric}."
+
+    def share(path: str) -> str:
+        i = it.paths.index(path)
+        text = f"{100 * it.first[i]:.0f} % of its variance by itself"
+        if not math.isnan(it.first_low[i]):
+            ends = f"{100 * it.first_low[i]:.0f} to {100 * it.first_high[i]:.0f} %"
+            text += f" ({percent(it.confidence)} interval {ends})"
+        if it.design == "grid":
+            text += f", {100 * it.total[i]:.0f} % with its interactions"
+        return text
+
+    top, *others = it.decisive
+    text = f"{top} decides {it.metric}: {share(top)}."
+    if others:
+        return f"{text} What cannot be told from it: {enumeration(others)}."
+    index = it.total if it.design == "grid" else it.first
+    order = [it.paths[i] for i in np.argsort(-index, kind="stable") if it.paths[i] != top]
+    return f"{text} Next is {order[0]}: {share(order[0])}." if order else text
+
+
+_INDICES = ("first", "first_low", "first_high", "total", "total_low", "total_high")
+
+
+def sensitivity_csv(found: Sequence[Sensitivity]) -> str:
+    """Return sensitivity indices as CSV, one row for each metric and swept parameter."""
+    rows = (
+        [it.metric, path, *(getattr(it, name)[i] for name in _INDICES), int(path in it.decisive)]
+        for it in found
+        for i, path in enumerate(it.paths)
+    )
+    return as_csv(["metric", "parameter", *_INDICES, "decisive"], rows)
+
+
+def sensitivity_json(found: Sequence[Sensitivity]) -> str:
+    """Return sensitivity indices and partial dependence as a JSON object."""
+    return as_json(
+        {
+            "confidence": found[0].confidence,
+            "metrics": {
+                it.metric: {
+                    "units": it.units,
+                    "design": it.design,
+                    "text": sensitivity_sentence(it),
+                    "spread": it.spread,
+                    "parameters": {
+                        path: {
+                            **{name: getattr(it, name)[i] for name in _INDICES},
+                            "decisive": path in it.decisive,
+                            "dependence": {
+                                "values": it.curves[path].labels,
+                                "mean": it.curves[path].mean,
+                                "low": it.curves[path].low,
+                                "high": it.curves[path].high,
+                            },
+                        }
+                        for i, path in enumerate(it.paths)
+                    },
+                }
+                for it in found
+            },
         }
     )

@@ -11,9 +11,7 @@ from scipy import special
 
 from fastlhp.analysis.comparison import metric_with_error
 from fastlhp.analysis.statistics import students_t
-from fastlhp.analysis.sweep import AnalysisError, groups, paths_of
-from fastlhp.model.units import UnitError, parse_duration
-from fastlhp.results.metrics import NS
+from fastlhp.analysis.sweep import AnalysisError, groups, numbers, paths_of, seconds
 from fastlhp.results.results import Results
 
 __all__ = ["Answer", "Condition", "Reach", "until"]
@@ -64,11 +62,11 @@ class Condition:
         try:
             threshold = float(value)
         except ValueError:
-            seconds = _seconds(value) if units == "s" else None
-            if seconds is None:
+            duration = seconds(value) if units == "s" else None
+            if duration is None:
                 also = ' or a duration such as "20us"' if units == "s" else ""
                 raise AnalysisError(f"cannot read the value {value!r}; write a number{also}") from None
-            threshold = seconds
+            threshold = duration
         if not np.isfinite(threshold):
             raise AnalysisError(f"cannot compare with {value}; write a finite number")
         return cls(metric, relation, threshold, f"{metric} {relation} {value}")
@@ -80,13 +78,6 @@ class Condition:
     def holds(self, values: Array) -> Array:
         """Return where the condition holds."""
         return np.asarray(_COMPARE[self.relation](values, self.threshold))
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return float(parse_duration(text)) / NS
-    except UnitError:
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +176,7 @@ def until(
     if more:
         raise AnalysisError(f"{along!r} means several paths; choose from: {', '.join((path, *more))}")
     columns = results.configurations
-    x, units = _numbers(path, columns[path])
+    x, units = numbers(path, columns[path])
     axis = np.unique(x)
     if len(axis) < 2:
         raise AnalysisError(f"{path} has one value only")
@@ -240,15 +231,6 @@ def until(
                 found = np.sort(_ends(at, wanted.margin(some), wanted.holds(some), answer))
                 reach.low[c], reach.high[c] = (found[int(cut)] for cut in cuts)
     return reach
-
-
-def _numbers(path: str, labels: Array) -> tuple[Array, str]:
-    if labels.dtype.kind != "O":
-        return labels.astype(np.float64), "1"
-    seconds = [_seconds(label) for label in labels]
-    if None in seconds:
-        raise AnalysisError(f"the values of {path} are no numbers, such as {labels[seconds.index(None)]}")
-    return np.array(seconds, dtype=np.float64), "s"
 
 
 def _answer(holds: Array) -> Answer:

@@ -34,6 +34,9 @@ _BAD_INPUT = 2
 )
 @click.option("--along", metavar="PATH", help="The swept path along which it holds.")
 @click.option(
+    "--sensitivity", is_flag=True, help="Find which swept parameter decides: shares of the variance."
+)
+@click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
@@ -51,6 +54,7 @@ def command(
     metrics: tuple[str, ...],
     until: str | None,
     along: str | None,
+    sensitivity: bool,
     confidence: float,
     kind: str | None,
 ) -> None:
@@ -59,6 +63,8 @@ def command(
         raise click.UsageError("--until and --along go together")
     if until is not None and (metrics or baseline is not None):
         raise click.UsageError("--until goes with neither --metric nor --baseline")
+    if sensitivity and (until is not None or baseline is not None):
+        raise click.UsageError("--sensitivity goes with neither --until nor --baseline")
 
     from fastlhp.cli.show import print_results, screen
     from fastlhp.results.file import open as open_results
@@ -67,6 +73,8 @@ def command(
         opened = open_results(results)
         if until is not None and along is not None:
             answer = _until(opened, until, along, by, confidence, kind, screen())
+        elif sensitivity:
+            answer = _sensitivity(opened, metrics, confidence, kind, screen())
         else:
             answer = _compare(opened, by, metrics, baseline, confidence, kind, screen())
     except FastlhpError as error:
@@ -109,3 +117,17 @@ def _until(
     if kind == "csv":
         return reach_csv(found)
     return reach_json(found) if kind == "json" else reach_table(found, **on)
+
+
+def _sensitivity(
+    results: "Results", metrics: tuple[str, ...], confidence: float, kind: str | None, on: dict[str, Any]
+) -> str:
+    from fastlhp.analysis.comparison import COMPARED
+    from fastlhp.analysis.sensitivity import sensitivity
+    from fastlhp.analysis.text import sensitivity_csv, sensitivity_json, sensitivity_table
+
+    chosen = dict.fromkeys(metrics or COMPARED)
+    found = [sensitivity(results, metric, confidence=confidence) for metric in chosen]
+    if kind == "csv":
+        return sensitivity_csv(found)
+    return sensitivity_json(found) if kind == "json" else sensitivity_table(found, **on)

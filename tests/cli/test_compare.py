@@ -106,6 +106,19 @@ def test_until(out):
     assert [float(row["value"]) for row in rows] == [curve["value"] for curve in curves]
 
 
+def test_sensitivity(out):
+    done = compare(out, "--sensitivity", "--metric", "wasted_fraction")
+    assert done.exit_code == 0, done.output
+    assert "vm.guest.count decides wasted_fraction: " in done.stdout
+    document = json.loads(compare(out, "--sensitivity", "--json").stdout)
+    assert list(document["metrics"]) == ["wasted_fraction", "lhp_probability", "throughput"]
+    text = compare(out, "--sensitivity", "--metric", "wasted_fraction", "--csv").stdout
+    row = next(csv.DictReader(io.StringIO(text)))
+    indices = document["metrics"]["wasted_fraction"]["parameters"]["vm.guest.count"]
+    assert row["parameter"] == "vm.guest.count" and float(row["total"]) == indices["total"]
+    assert indices["decisive"] and indices["total"] > indices["first"] > 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -121,6 +134,7 @@ def test_until(out):
             ["OUT", "--until", "throughput > 1", "--along", "count", "--metric", "throughput"],
             "--until goes with neither --metric nor --baseline",
         ),
+        (["OUT", "--sensitivity", "--baseline", "none"], "--sensitivity goes with neither --until nor"),
         (["OUT", "--until", "wasted < 1", "--along", "count"], "unknown metric 'wasted'"),
         (["OUT", "--until", "throughput", "--along", "count"], "cannot read the condition 'throughput'"),
         (["OUT", "--until", "throughput > 1", "--along", "response"], "are no numbers, such as none"),
