@@ -4,8 +4,18 @@
 """
 
 from fastlhp.analysis.comparison import Comparison, compare
+from fastlhp.analysis.disorder import frozen_disorder
 from fastlhp.analysis.sensitivity import Sensitivity, sensitivity
 from fastlhp.analysis.sweep import AnalysisError
 from fastlhp.analysis.thresholds import Reach, until
 
-__all__ = ["AnalysisError", "Comparison", "Reach", "Sensitivity", "compare", "sensitivity", "until"]
+__all__ = [
+    "AnalysisError",
+    "Comparison",
+    "Reach",
+    "Sensitivity",
+    "compare",
+    "frozen_disorder",
+    "sensitivity",
+    "until",
+]

@@ -216,6 +216,8 @@ def _aligned(columns: list[Column]) -> list[str]:
 def _footer(
     results: Results, summaries: list[Summary], confidence: float, method: "Method", pm: str, bounded: bool
 ) -> list[str]:
+    from fastlhp.analysis.disorder import frozen_disorder_warning
+
     n = results.n_replications
     if not any(np.any(summary.n) for summary in summaries):
         return ["There is nothing to estimate from."]
@@ -226,6 +228,8 @@ def _footer(
     ]
     if n == 1:
         lines = ["One replication: no confidence intervals (ratios are pooled, sum over sum)"]
+    if warning := frozen_disorder_warning(results):
+        lines.append(warning)
     if bounded:
         lines.append(f"< upper end of the {percent} confidence interval where none was seen")
     return lines
@@ -353,8 +357,10 @@ def as_json(
 
     Its ``configurations`` is a list of objects with ``configuration``, ``status``, ``parameters`` and
     ``metrics``; of each metric ``mean``, ``low``, ``high``, ``standard_error`` and ``n``. A missing value is
-    null.
+    null. ``warnings`` is a list of texts.
     """
+    from fastlhp.analysis.disorder import frozen_disorder_warning
+
     summaries = _columns(results, metrics, confidence, method)
     columns, status, messages = results.configurations, results.status, results.messages
     configurations = []
@@ -386,6 +392,7 @@ def as_json(
         "confidence": confidence,
         "interval": method,
         "units": {s.metric: s.units for s in summaries},
+        "warnings": [warning] if (warning := frozen_disorder_warning(results)) else [],
         "configurations": configurations,
     }
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
