@@ -19,6 +19,7 @@ __all__ = [
     "Method",
     "Sample",
     "bca_interval",
+    "expanded",
     "few_interval",
     "fieller_interval",
     "holm",
@@ -210,8 +211,9 @@ def bca_interval(
 
     Notes
     -----
-    Efron's interval [1]_, from `scipy.stats.bootstrap`; numerator and denominator of a replication stay
-    together. Where SciPy has no answer, because a resample has no denominator, Student's interval is given.
+    Efron's interval [1]_, from `scipy.stats.bootstrap`, at the confidence of `expanded`; numerator and denominator
+    of a replication stay together. Where SciPy has no answer, because a resample has no denominator, Student's
+    interval is given.
 
     References
     ----------
@@ -238,13 +240,23 @@ def bca_interval(
                     axis=-1,
                     n_resamples=resamples,
                     batch=100,
-                    confidence_level=confidence,
+                    confidence_level=expanded(confidence, int(n)),
                     rng=np.random.default_rng(seed),
                 ).confidence_interval
             known = np.isfinite(found.low) & np.isfinite(found.high)
             low[some] = np.where(known, found.low, low[some])
             high[some] = np.where(known, found.high, high[some])
     return low, high
+
+
+def expanded(confidence: float, n: int) -> float:
+    """Return the confidence at which the bootstrap's percentiles have to be taken; NaN for fewer than two.
+
+    The spread of resampled means is too small by ``sqrt((n - 1) / n)`` and normal rather than Student's:
+    T. C. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015.
+    """
+    tail = special.ndtr(-np.sqrt(n / max(n - 1, 1)) * students_t(np.array(n), confidence))
+    return float(1 - 2 * np.fmax(tail, 1e-12)) if n > 1 else float("nan")
 
 
 def fieller_interval(

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from fastlhp.analysis.comparison import metric_with_error
-from fastlhp.analysis.statistics import students_t
+from fastlhp.analysis.statistics import expanded
 from fastlhp.analysis.sweep import AnalysisError, groups, numbers, paths_of, seconds
 from fastlhp.results.results import Results
 
@@ -159,14 +158,8 @@ def until(
     -----
     The estimates at neighbouring values of the axis are joined by straight lines. The interval is that of the
     bootstrap over whole replications, which are the same for all configurations: the percentiles of where the
-    resampled curves cross, taken a little further out, at ``Phi(-sqrt(n / (n - 1)) t)``, because the bootstrap's
-    spread is too small by that factor and normal (expanded percentiles [1]_). It knows nothing of how the true
-    curve runs between two values of the axis.
-
-    References
-    ----------
-    .. [1] T. C. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69,
-       2015.
+    resampled curves cross, at the confidence of `fastlhp.analysis.statistics.expanded`. It knows nothing of how
+    the true curve runs between two values of the axis.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
@@ -205,7 +198,7 @@ def until(
     )
     n = results.n_replications
     weights = np.random.default_rng(_SEED).multinomial(n, np.full(n, 1 / n), _RESAMPLES).astype(np.float64)
-    tail = special.ndtr(-np.sqrt(n / max(n - 1, 1)) * students_t(np.array(n), confidence))
+    tail = (1 - expanded(confidence, n)) / 2 if n > 1 else 0.0
     cuts = (np.floor(tail * (_RESAMPLES - 1)), np.ceil((1 - tail) * (_RESAMPLES - 1)))
     for rows in np.array_split(np.arange(len(first)), -(-index.size * _RESAMPLES // _BLOCK)):
         resampled = np.full((_RESAMPLES, len(rows), len(axis)), np.nan)

@@ -6,6 +6,7 @@ from fastlhp.analysis.statistics import (
     FEW,
     Sample,
     bca_interval,
+    expanded,
     few_interval,
     fieller_interval,
     holm,
@@ -82,7 +83,7 @@ def test_bca_is_scipys():
             (y[i], x[i]),
             lambda y, x, axis: y.sum(axis) / x.sum(axis),
             paired=True,
-            confidence_level=0.9,
+            confidence_level=expanded(0.9, 20),
             n_resamples=20_000,
             rng=5,
         ).confidence_interval
@@ -90,6 +91,15 @@ def test_bca_is_scipys():
         assert abs(low[i] - expected.low) < 0.1 * width and abs(high[i] - expected.high) < 0.1 * width
         # Not the symmetric one.
         assert high[i] - y[i].sum() / x[i].sum() > 1.1 * (y[i].sum() / x[i].sum() - low[i])
+
+
+def test_percentiles_are_expanded():
+    # Of normal values, the percentiles of all resamples would then be Student's interval.
+    n = 6
+    half = stats.norm.ppf((1 + expanded(0.95, n)) / 2) * np.sqrt((n - 1) / n)
+    assert half == pytest.approx(stats.t.ppf(0.975, n - 1))
+    assert expanded(0.95, 10**6) == pytest.approx(0.95, abs=1e-5)
+    assert 0.99 < expanded(0.95, 2) < 1
 
 
 def test_bca_falls_back_where_there_is_nothing_to_resample():
