@@ -37,8 +37,8 @@ FEW = 30
 
 _RESAMPLES = 9999
 _SEED = 0
-# Values of one call of the bootstrap; it keeps a few arrays of that size.
-_BLOCK = 8_000_000
+# Resamples at a time, and how many of their values; the bootstrap keeps a few arrays of that size.
+_BATCH, _BLOCK = 100, 8_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +226,7 @@ def bca_interval(
     moving = (sample.standard_error > 0) & (sample.n > 1)
     for n in np.unique(sample.n[moving]):
         rows = np.flatnonzero(moving & (sample.n == n))
-        for some in np.array_split(rows, -(-len(rows) * int(n) * max(int(n), 100) // _BLOCK)):
+        for some in np.array_split(rows, -(-len(rows) * int(n) * _BATCH // _BLOCK)):
             part = sample.part(some)
             # Those without a value behind the others, and away.
             order = np.argsort(~part.valid, axis=-1, kind="stable")[:, :n]
@@ -239,7 +239,7 @@ def bca_interval(
                     vectorized=True,
                     axis=-1,
                     n_resamples=resamples,
-                    batch=100,
+                    batch=_BATCH,
                     confidence_level=expanded(confidence, int(n)),
                     rng=np.random.default_rng(seed),
                 ).confidence_interval

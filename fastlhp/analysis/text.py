@@ -37,7 +37,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _MOST_NAMES = 3
-_MOST_MAP_ROWS = 60
+_MOST_MAP_ROWS, _MOST_MAP_COLUMNS = 60, 100
 _MOST_LEVELS = 60
 
 
@@ -107,7 +107,7 @@ def comparison_table(comparison: Comparison, *, width: int = 120, ascii_only: bo
         parts += [
             f"{it.metric}: {METRICS[it.metric].long_name}; {better} is better\n",
             _effects_table(comparison, it, width, ascii_only),
-            _map(comparison, it, ascii_only),
+            _map(comparison, it, width, ascii_only),
             "".join(f"{sentence}\n" for sentence in comparison_sentences(comparison, it)),
         ]
     parts.append(
@@ -155,7 +155,7 @@ def p_text(p: float) -> str:
     return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _map(comparison: Comparison, it: MetricComparison, ascii_only: bool) -> str:
+def _map(comparison: Comparison, it: MetricComparison, width: int, ascii_only: bool) -> str:
     """Return which alternative wins where; empty if there is one setting only."""
     layout, effects = comparison.layout, it.effects
     if len(layout.index) < 2:
@@ -174,13 +174,12 @@ def _map(comparison: Comparison, it: MetricComparison, ascii_only: bool) -> str:
     left.append(Column(f"{across}:", [""] * len(shown)))
     right = [
         Column(label_text(label), [line[j] for _, line in shown], right=True)
-        for j, label in enumerate(columns)
+        for j, label in enumerate(columns[:_MOST_MAP_COLUMNS])
     ]
     text = "Who is best where (a small letter: others cannot be told from it)\n"
-    text += laid_out(left, right, 10**6, ascii_only)
-    if len(lines) > len(shown):
-        text += f"... {len(lines) - len(shown)} more rows: see --csv or --json\n"
-    return text
+    text += laid_out(left, right, width, ascii_only)
+    hidden = len(effects.winner) - len(shown) * len(right)
+    return text + (f"... and {hidden} more settings: see --csv or --json\n" if hidden > 0 else "")
 
 
 def comparison_sentences(comparison: Comparison, it: MetricComparison) -> list[str]:

@@ -21,6 +21,7 @@ Answer = Literal["up to", "from", "everywhere", "nowhere", "not monotonic", "unk
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S.*?)\s*")
 _RESAMPLES = 4000
+_MOST_DRAWN = 1000
 _SEED = 0
 # Values of one resampled block.
 _BLOCK = 4_000_000
@@ -196,14 +197,17 @@ def until(
         ["unknown"] * len(first),
         *(np.full(len(first), np.nan) for _ in range(4)),
     )
-    n = results.n_replications
+    # Very many replications are drawn in groups, so that the weights of the resamples fit into the memory.
+    n = min(results.n_replications, _MOST_DRAWN)
+    starts = np.arange(n) * results.n_replications // n
+    summed = [np.add.reduceat(values, starts, axis=1) for values in (sample.y, sample.x)]
     weights = np.random.default_rng(_SEED).multinomial(n, np.full(n, 1 / n), _RESAMPLES).astype(np.float64)
     tail = (1 - expanded(confidence, n)) / 2 if n > 1 else 0.0
     cuts = (np.floor(tail * (_RESAMPLES - 1)), np.ceil((1 - tail) * (_RESAMPLES - 1)))
     for rows in np.array_split(np.arange(len(first)), -(-index.size * _RESAMPLES // _BLOCK)):
         resampled = np.full((_RESAMPLES, len(rows), len(axis)), np.nan)
         if n > 1:
-            above, below = (weights @ values[index[rows].ravel()].T for values in (sample.y, sample.x))
+            above, below = (weights @ values[index[rows].ravel()].T for values in summed)
             np.divide(above, below, out=resampled.reshape(above.shape), where=below != 0)
         for j, c in enumerate(rows):
             points = known[c]

@@ -137,6 +137,16 @@ def test_hostile_results_give_answers():
     assert nothing.answer == ["unknown"] and "unknown" in reach_table(nothing)
 
 
+def test_very_many_replications_are_drawn_in_groups():
+    few, many = (
+        until(study([0.0, 0.1, 0.3], n=n, noise=0.1), "wasted_fraction < 0.15", "count")
+        for n in (900, 90_000)
+    )
+    assert many.low[0] < many.value[0] < many.high[0]
+    # A hundred times the replications make a tenth of the width.
+    assert 0.08 < (many.high[0] - many.low[0]) / (few.high[0] - few.low[0]) < 0.12
+
+
 @pytest.mark.slow
 def test_ten_thousand_configurations():
     counts = np.arange(10)
