@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 # are put into bins.
 _MOST_BINS, _LEVEL = 30, 4
 # Groups of configurations that are left out in turn.
-_GROUPS = 40
+_GROUPS = 20
 _SEED = 0
 
 
@@ -334,8 +334,8 @@ def _of_sample(
         spread.append(variance[0])
     curves = []
     for codes, labels in binned:
-        counts = np.bincount(codes)
-        means = _sums(codes, values) / counts[:, None]
+        sums, counts = _sums(codes, values)
+        means = sums / counts[:, None]
         within = np.bincount(codes, (values.mean(axis=1) - means.mean(axis=1)[codes]) ** 2)
         curves.append(_curve(labels, means, ratio(within, counts * (counts - 1.0)), confidence))
     return _stacked(parts, np.array(less).T), _Estimate(*whole, np.array(spread)), curves
@@ -344,11 +344,9 @@ def _of_sample(
 def _between(codes: Array, centred: Array, whole: tuple[Array, Array]) -> tuple[Array, Array]:
     """Estimate the variance of the true means of bins, without what the spread within them adds."""
     n = len(codes)
-    counts = np.bincount(codes)
-    used = counts > 0
-    sums = _sums(codes, centred)[used] / np.sqrt(counts[used, None])
-    between = _unbiased(sums / np.sqrt(n))
-    m = np.count_nonzero(used)
+    sums, counts = _sums(codes, centred)
+    between = _unbiased(sums / np.sqrt(counts[:, None] * n))
+    m = len(counts)
     if m >= n:
         return np.asarray(np.nan), np.full(centred.shape[1], np.nan)
     factor = (m - 1) / (n - m)
@@ -356,11 +354,11 @@ def _between(codes: Array, centred: Array, whole: tuple[Array, Array]) -> tuple[
     return value, without
 
 
-def _sums(codes: Array, values: Array) -> Array:
-    """Return the sums of the rows of each code."""
-    sums = np.zeros((codes.max() + 1, values.shape[1]))
-    np.add.at(sums, codes, values)
-    return sums
+def _sums(codes: Array, values: Array) -> tuple[Array, Array]:
+    """Return the sums of the rows of each code that occurs, in ascending order, and how many there are."""
+    order = np.argsort(codes, kind="stable")
+    _, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
+    return np.add.reduceat(values[order], starts, axis=0), counts
 
 
 def _bins(labels: Array) -> tuple[Array, Array]:
