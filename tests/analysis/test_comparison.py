@@ -10,6 +10,7 @@ import pytest
 from made_up import grid, results_of
 from scipy import stats
 
+import fastlhp
 from fastlhp.analysis.comparison import compare
 from fastlhp.analysis.sweep import AnalysisError, arrange, paths_of, short_names
 from fastlhp.analysis.text import comparison_csv, comparison_json, comparison_sentences, comparison_table
@@ -46,6 +47,11 @@ def test_effects_are_those_of_the_paired_t_test():
     assert found.gain[0, 1] == pytest.approx(unpaired / (y[1] - y[0]).var(ddof=1))
     assert found.gain[0, 1] > 1.5
     assert np.isnan(found.p[0, 0]) and found.difference[0, 0] == 0
+
+
+def test_the_functions_are_found():
+    found = fastlhp.analysis.compare(study([[0.5, 0.3]]), "guard", ["wasted_fraction"])
+    assert found.layout.names == ["none", "delay"]
 
 
 def test_ratios_are_compared_as_pooled():
