@@ -10,10 +10,11 @@ from typing import Any, overload
 
 from fastlhp.errors import Problem, StudyError
 from fastlhp.model.configuration import Configuration
-from fastlhp.model.plan import Plan, ReplicationCount, Seed
-from fastlhp.model.sweep import Label, format_keys
+from fastlhp.model.design import Design
+from fastlhp.model.plan import Plan, ReplicationCount
+from fastlhp.model.sweep import Axis, Label, format_keys
 from fastlhp.model.toml import plain, read_toml, to_toml
-from fastlhp.model.validation import Form, Mistake, Mistakes, Written, checked, show
+from fastlhp.model.validation import Form, Mistake, Mistakes, Seed, Written, checked, show
 
 __all__ = ["Configurations", "Study", "load"]
 
@@ -101,28 +102,43 @@ class Study:
         return Configurations(self._plan)
 
     @property
+    def n_combinations(self) -> int:
+        """Number of combinations of the swept values, those that are dropped included."""
+        return self._plan.n_combinations
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many combinations each filter drops, or each reason why the model refuses them."""
+        return dict(self._plan.dropped)
+
+    @property
+    def design(self) -> Design | None:
+        """How the ranges of the sweep are sampled; None if there are none."""
+        return self._plan.window(0).design
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What is swept: an axis for each list, each table of lists that advance together, and all ranges."""
+        return tuple(self._plan.axes)
+
+    @property
     def swept(self) -> dict[str, tuple[Label, ...]]:
         """The labels of each swept path, in the order of the file."""
-        return {axis.path: axis.labels for axis in self._plan.axes}
+        return {column.path: column.labels for axis in self._plan.axes for column in axis.columns}
 
     @property
     def coordinates(self) -> dict[str, list[Label]]:
         """For each swept path the label of every configuration."""
-        columns: dict[str, list[Label]] = {}
-        slow, fast = 1, self.n_configurations
-        for axis in self._plan.axes:
-            fast //= len(axis.labels)
-            columns[axis.path] = [label for label in axis.labels for _ in range(fast)] * slow
-            slow *= len(axis.labels)
-        return columns
+        return self._plan.coordinates()
 
     @property
     def policy_paths(self) -> tuple[str, ...]:
         """The swept paths under ``policy`` or a VM's ``lock``: what ``--by policy`` means."""
         return tuple(
-            axis.path
+            column.path
             for axis in self._plan.axes
-            if axis.keys[0] == "policy" or axis.keys[0] == "vm" and "lock" in axis.keys
+            for column in axis.columns
+            if column.keys[0] == "policy" or column.keys[0] == "vm" and "lock" in column.keys
         )
 
     def with_(self, replications: int | None = None, seed: int | None = None) -> "Study":
