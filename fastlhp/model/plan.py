@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from fastlhp.errors import Problem
 from fastlhp.model.configuration import Configuration
@@ -23,6 +23,7 @@ from fastlhp.model.distributions import Distribution
 from fastlhp.model.filters import Filter
 from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
 from fastlhp.model.policy import PolicyParameters, parameters_from
+from fastlhp.model.precision import Target, targets_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.profiles import filled_in
 from fastlhp.model.sweep import Axis, Label, Sweep, format_keys, format_sweep_keys, substituted
@@ -35,6 +36,7 @@ from fastlhp.model.validation import (
     Keys,
     Mistake,
     Mistakes,
+    ReplicationCount,
     Seed,
     Written,
     checked,
@@ -49,7 +51,7 @@ from fastlhp.model.vm import MAX_VM_COUNT, MAX_VM_VCPUS, VmForm, VmGroup, VmSpec
 from fastlhp.policies import kinds
 from fastlhp.policies.compatibility import WIDTH_UNDER_GANG, conflicts
 
-__all__ = ["Plan", "ReplicationCount", "StudyForm"]
+__all__ = ["Plan", "StudyForm"]
 
 _SECTIONS = ("study", "host", "policy", "vm", "sweep")
 _POLICY_FAMILIES = ("scheduler", "guard", "response")
@@ -59,9 +61,6 @@ _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
 _WINDOW_HELP = 'a duration with a unit (ns, us, ms, s or cycles) of at most 1e6 s, such as "2s"'
 _CUT_WORTH_TELLING = 1e-3
-
-
-ReplicationCount = Annotated[int, Field(ge=1, le=10**6)]
 
 
 def _study_name(value: object) -> str:
@@ -98,6 +97,13 @@ def _design(value: object) -> Design | None:
         raise wrapped(error) from None
 
 
+def _precision(value: object) -> tuple[Target, ...]:
+    try:
+        return value if isinstance(value, tuple) else targets_from(value)
+    except Mistakes as error:
+        raise wrapped(error) from None
+
+
 _TEXT = WithJsonSchema({"type": "string"})
 
 
@@ -110,6 +116,7 @@ class StudyForm(Form):
     warmup: Annotated[int, PlainValidator(_window), Accepts(_WINDOW_HELP), _TEXT] = written("0s")
     replications: ReplicationCount = 32
     design: Annotated[Design | None, PlainValidator(_design)] = None
+    precision: Annotated[tuple[Target, ...], PlainValidator(_precision)] = ()
 
 
 @dataclass(eq=False)

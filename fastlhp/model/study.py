@@ -11,10 +11,11 @@ from typing import Any, overload
 from fastlhp.errors import Problem, StudyError
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.design import Design
-from fastlhp.model.plan import Plan, ReplicationCount
+from fastlhp.model.plan import Plan
+from fastlhp.model.precision import StopRule, stop_rule
 from fastlhp.model.sweep import Axis, Label, format_keys
 from fastlhp.model.toml import plain, read_toml, to_toml
-from fastlhp.model.validation import Form, Mistake, Mistakes, Seed, Written, checked, show
+from fastlhp.model.validation import Form, Mistake, Mistakes, ReplicationCount, Seed, Written, checked, show
 
 __all__ = ["Configurations", "Study", "load"]
 
@@ -67,11 +68,13 @@ class Study:
     seed : int
         Seed of all draws.
     replications : int
-        Replications of each configuration.
+        Replications of each configuration; at most, if `precision` decides.
     text : str
         The study file; canonical TOML if the study was made from a dictionary. Overrides do not change it.
     source : str
         Path of the study file, or ``<dict>``.
+    precision : StopRule or None
+        When a configuration is replicated no more; None if all have the same number of replications.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Study:
     replications: int
     text: str
     source: str
+    precision: StopRule | None
     _plan: Plan = dataclasses.field(repr=False)
 
     @property
@@ -142,7 +146,7 @@ class Study:
         )
 
     def with_(self, replications: int | None = None, seed: int | None = None) -> "Study":
-        """Return the study with another number of replications or another seed.
+        """Return the study with another number of replications, whatever their precision, or another seed.
 
         Raises
         ------
@@ -158,6 +162,7 @@ class Study:
         return dataclasses.replace(
             self,
             replications=self.replications if given.replications is None else given.replications,
+            precision=self.precision if given.replications is None else None,
             seed=self.seed if given.seed is None else given.seed,
         )
 
@@ -213,4 +218,6 @@ def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
     if problems:
         raise StudyError(problems, "" if text is None else name)
     form = plan.window(0)
-    return Study(form.name, form.seed, form.replications, text or to_toml(plan.tree), name, plan)
+    rule = stop_rule(form.precision, form.replications)
+    replications = form.replications if rule is None else rule.maximum
+    return Study(form.name, form.seed, replications, text or to_toml(plan.tree), name, rule, plan)

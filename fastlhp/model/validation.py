@@ -25,6 +25,7 @@ __all__ = [
     "Form",
     "Mistake",
     "Mistakes",
+    "ReplicationCount",
     "Seed",
     "Written",
     "checked",
@@ -39,6 +40,7 @@ __all__ = [
 
 Keys = tuple[str | int, ...]
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+ReplicationCount = Annotated[int, Field(ge=1, le=10**6)]
 
 
 class _Nothing:

@@ -6,7 +6,7 @@ import difflib
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -44,6 +44,7 @@ __all__ = [
     "coordinate_array",
     "now",
     "provenance",
+    "summarized",
 ]
 
 Array = npt.NDArray[Any]
@@ -480,13 +481,7 @@ class Results:
         self._require(metric)
         if metric not in METRICS:
             return self._single(metric, confidence)
-        it = METRICS[metric]
-        if it.denominator:
-            names = dict.fromkeys((*it.numerator, *it.denominator, *it.trials))
-            arrays = self._data.metrics([METRICS[name] for name in names], "host")
-            columns = {name: _as_float(array) for name, array in zip(names, arrays, strict=True)}
-            return _ratio_summary(it, columns, confidence)
-        return _mean_summary(it, _as_float(self._data.metrics([it], "host")[0]), confidence)
+        return summarized(METRICS[metric], lambda metrics: self._data.metrics(metrics, "host"), confidence)
 
     def save(self, path: str | PathLike[str], force: bool = False) -> None:
         """Write the results to a file.
@@ -646,6 +641,26 @@ class Results:
         nothing = np.full(len(values), np.nan)
         n = np.where(self.status == Status.OK, self.n_replications, 0)
         return Summary(name, self.units(name), confidence, values, nothing, nothing.copy(), nothing.copy(), n)
+
+
+def summarized(metric: Metric, read: Callable[[Sequence[Metric]], list[Array]], confidence: float) -> Summary:
+    """Estimate a metric; see `Results.summary`.
+
+    Parameters
+    ----------
+    metric : Metric
+        Which one.
+    read : callable
+        Returns the values of metrics, each of shape (configuration, replication).
+    confidence : float
+        Probability that an interval covers the true value; in (0, 1).
+    """
+    if metric.denominator:
+        names = dict.fromkeys((*metric.numerator, *metric.denominator, *metric.trials))
+        arrays = read([METRICS[name] for name in names])
+        columns = {name: _as_float(array) for name, array in zip(names, arrays, strict=True)}
+        return _ratio_summary(metric, columns, confidence)
+    return _mean_summary(metric, _as_float(read([metric])[0]), confidence)
 
 
 def _as_float(values: Array) -> Array:
