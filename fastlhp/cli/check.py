@@ -28,10 +28,7 @@ def command(study: str, calibrate: bool) -> None:
     for name, value in (
         ("configurations", f"{loaded.n_configurations}{of}"),
         *_dropped(loaded),
-        (
-            "replications",
-            f"{loaded.replications} of each, {loaded.n_configurations * loaded.replications} in all",
-        ),
+        *_replications(loaded),
         (
             "simulated time",
             f"{format_duration(loaded.duration_ns)} after {format_duration(loaded.warmup_ns)} of warm-up",
@@ -48,16 +45,26 @@ def command(study: str, calibrate: bool) -> None:
         from fastlhp.run.execute import calibrate as measure
 
         speed = Speed(measure(), speed.threads if speed else 1)
-    click.echo(f"{'events':<15} about {events:.2g}")
+    about = "about" if loaded.precision is None else "at most about"
+    click.echo(f"{'events':<15} {about} {events:.2g}")
     if speed is None:
         click.echo(
             f"{'run time':<15} not known: this machine's speed is not known yet; --calibrate measures it"
         )
     else:
         click.echo(
-            f"{'run time':<15} about {_in_words(events / speed.events_per_second)} "
+            f"{'run time':<15} {about} {_in_words(events / speed.events_per_second)} "
             f"at {speed.events_per_second:.2g} events per second, compilation not counted"
         )
+
+
+def _replications(study: "Study") -> Iterator[tuple[str, str]]:
+    n, rule = study.replications, study.precision
+    if rule is None:
+        yield "replications", f"{n} of each, {study.n_configurations * n} in all"
+        return
+    yield "replications", f"{rule.minimum} to {n} of each, at most {study.n_configurations * n} in all"
+    yield from (("precision", target.describe()) for target in rule.targets)
 
 
 def _dropped(study: "Study") -> Iterator[tuple[str, str]]:

@@ -99,6 +99,21 @@ class Target(Form):
     batch: ReplicationCount = 16
     max_replications: Annotated[ReplicationCount, AfterValidator(_at_most)]
 
+    def describe(self) -> str:
+        """Return the target in words.
+
+        Examples
+        --------
+        >>> Target(metric="wait_mean", relative=0.05, absolute="1us", max_replications=100).describe()
+        'wait_mean within 5 % or 1e-06 s, 95 % confidence'
+        """
+        from fastlhp.results.metrics import METRICS
+
+        halves = [] if self.relative is None else [f"{100 * self.relative:g} %"]
+        if self.absolute is not None:
+            halves.append(f"{self.absolute:g} {METRICS[self.metric].units.removeprefix('1')}".rstrip())
+        return f"{self.metric} within {' or '.join(halves)}, {100 * self.confidence:g} % confidence"
+
 
 @dataclass(frozen=True)
 class StopRule:

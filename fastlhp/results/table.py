@@ -205,12 +205,15 @@ def _aligned(columns: list[Column]) -> list[str]:
 def _footer(
     results: Results, summaries: list[Summary], confidence: float, pm: str, bounded: bool
 ) -> list[str]:
+    run = results["replications"][results.status == Status.OK]
     n = results.n_replications
+    least = int(run.min(initial=n))
+    replications = f"{n}" if least == n else f"{least} to {n}"
     if not any(np.any(summary.n) for summary in summaries):
         return ["There is nothing to estimate from."]
     percent = f"{100 * confidence:g} %"
     lines = [
-        f"{pm} half width of the {percent} confidence interval from {n} replications "
+        f"{pm} half width of the {percent} confidence interval from {replications} replications "
         "(Student's t; ratios are pooled, sum over sum)"
     ]
     if n == 1:

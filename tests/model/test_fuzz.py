@@ -14,7 +14,12 @@ from fastlhp.model.study import Study, load
 
 TEXT = data_path("example_study.toml").read_text(encoding="utf-8")
 TREE = tomllib.loads(TEXT)
+PRECISION = [
+    {"metric": "lhp_probability", "relative": 0.05, "absolute": 1e-6, "max_replications": 100},
+    {"metric": "wait_mean", "absolute": "1us", "confidence": 0.9, "batch": 8, "max_replications": 64},
+]
 FULL = TREE | {
+    "study": TREE["study"] | {"precision": PRECISION},
     "vm": [
         TREE["vm"][0] | {"halt": {"probability": 0.5, "time": {"uniform": ["1us", "2us"]}}},
         TREE["vm"][0]
@@ -26,7 +31,7 @@ FULL = TREE | {
             "handover": {"weibull": {"mean": "10cycles", "shape": 2}},
             "lock": {"kind": "test_and_set", "count": 2, "weights": [1, 2]},
         },
-    ]
+    ],
 }
 FUZZ = settings(
     derandomize=True,
