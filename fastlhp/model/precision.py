@@ -86,7 +86,7 @@ class Target(Form):
     min_replications : int or None
         Before the first look; the study's ``replications`` by default.
     batch : int
-        Replications between two looks.
+        Replications between two looks, or an eighth of those there are in whole batches, if that is more.
     max_replications : int
         After these nothing more is done, precise or not.
     """
@@ -124,7 +124,7 @@ class StopRule:
     targets : tuple of Target
         All of them must be met.
     minimum, batch, maximum : int
-        Replications before the first look, between two looks, and at most.
+        Replications before the first look, between two looks (more of them where there are many), and at most.
     """
 
     targets: tuple[Target, ...]
@@ -134,7 +134,11 @@ class StopRule:
 
     def looks(self) -> Iterator[int]:
         """Yield the numbers of replications after which is decided whether there are to be more."""
-        yield from range(self.minimum, self.maximum, self.batch)
+        n = self.minimum
+        while n < self.maximum:
+            yield n
+            # Where there are many already, looking after every batch would keep lanes waiting for the last of it.
+            n += self.batch * max(1, n // (8 * self.batch))
         yield self.maximum
 
 

@@ -60,8 +60,8 @@ def next_look(rule: StopRule, n: int, met: Callable[[int], bool]) -> int | None:
     -----
     To look at an interval again and again and stop as soon as it is narrow enough favours moments at which the spread
     happens to be small; such intervals cover less than they promise. So the targets must be met at two looks in
-    succession: this is the replications algorithm of [1]_, its look-ahead being a batch. The narrower the interval,
-    the less it matters: in the limit coverage is right without it [2]_.
+    succession: this is the replications algorithm of [1]_, its look-ahead being the way to the next look. The narrower
+    the interval, the less it matters: in the limit coverage is right without it [2]_.
 
     References
     ----------
@@ -76,10 +76,11 @@ def next_look(rule: StopRule, n: int, met: Callable[[int], bool]) -> int | None:
     >>> [next_look(rule, n, lambda k: k >= 48) for n in (32, 48, 64, 70)]
     [48, 64, None, None]
     """
-    before = n - rule.batch
-    if n >= rule.maximum or (before >= rule.minimum and met(n) and met(before)):
+    looks = list(rule.looks())
+    number = looks.index(n)
+    if n == rule.maximum or (number > 0 and met(n) and met(looks[number - 1])):
         return None
-    return min(n + rule.batch, rule.maximum)
+    return looks[number + 1]
 
 
 def targets_are_met(

@@ -12,7 +12,20 @@ def test_a_single_target(example):
     example["study"]["precision"] = ONE
     study = load(example)
     assert study.replications == 1000
-    assert list(study.precision.looks()) == [*range(64, 1000, 16), 1000]
+    assert list(study.precision.looks()) == [
+        *range(64, 256, 16),
+        *range(256, 384, 32),
+        384,
+        432,
+        480,
+        528,
+        592,
+        656,
+        736,
+        816,
+        912,
+        1000,
+    ]
     (target,) = study.precision.targets
     assert (target.metric, target.relative, target.absolute, target.confidence) == (
         "lhp_probability",

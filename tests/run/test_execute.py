@@ -118,7 +118,7 @@ class TestPrecision:
         study = fastlhp.load(self.study)
         assert study.precision is not None
         looks = list(study.precision.looks())
-        assert looks == [*range(20, 200, 8), 200]
+        assert looks == [*range(20, 132, 8), 132, 148, 164, 180, 196, 200]
         everything = fastlhp.run(study, replications=200)
 
         def half_width(name: str, k: int) -> np.ndarray:

@@ -84,7 +84,7 @@ def hits(n, summaries, exact):
 
 CASES = {
     "frequent": (rule("lhp_probability", 0.05, maximum=512), *poisson(10.0)),
-    "queue": (rule("wait_mean", 0.07, maximum=384), *queue(0.3, 80)),
+    "queue": (rule("wait_mean", 0.05, maximum=384), *queue(0.3, 160)),
 }
 LONG = {
     "rare": (rule("lhp_probability", 0.1, batch=64, maximum=8192), *poisson(0.1)),
@@ -120,6 +120,12 @@ def test_a_single_lucky_look_does_not_stop():
     assert [next_look(rule, k, lucky.__contains__) for k in rule.looks()] == [15, 20, 25, 30, 32, None]
     steady = {15, 20}
     assert [next_look(rule, k, steady.__contains__) for k in rule.looks()] == [15, 20, None, 30, 32, None]
+
+
+def test_looks_grow_apart():
+    looks = list(StopRule((), minimum=32, batch=16, maximum=1000).looks())
+    assert looks[:15] == list(range(32, 257, 16))
+    assert looks[15:] == [288, 320, 352, 384, 432, 480, 528, 592, 656, 736, 816, 912, 1000]
 
 
 class TestWhatIsPrecise:
