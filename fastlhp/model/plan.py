@@ -180,7 +180,7 @@ class Plan:
         self.axes = sweep.axes
         self._check_design()
         self._drop_impossible_paths()
-        self._apply_filters(sweep.where, vm_names)
+        self._apply_filters(sweep, vm_names)
         n = self.n_configurations
         self._drop_impossible = sweep.drop_impossible
         self._make_parts(groups)
@@ -218,7 +218,7 @@ class Plan:
         if ranges and design is NOTHING:
             accepted = 'how to sample the ranges of [sweep], such as { kind = "sobol", points = 64 }'
             self._note("study.design", Mistake((), design, accepted), None)
-        elif not ranges and design is not NOTHING:
+        elif not ranges and design is not NOTHING and not self._found:
             accepted = (
                 'a design only with a range in [sweep], such as { from = "1us", to = "1ms", scale = "log" }'
             )
@@ -266,9 +266,9 @@ class Plan:
 
     # Dropping
 
-    def _apply_filters(self, where: Sequence[object], vm_names: Sequence[str]) -> None:
+    def _apply_filters(self, sweep: Sweep, vm_names: Sequence[str]) -> None:
         """Drop the combinations that a filter does not let through."""
-        for number, text in enumerate(where):
+        for number, text in enumerate(sweep.where):
             keys: Keys = ("sweep", "where", number)
             try:
                 condition = Filter(text, vm_names)
@@ -285,6 +285,8 @@ class Plan:
                     tree = self._tree_at(axes, position)
                     refused[position] = not condition.keeps(tree, clock_of(tree.get("host")))
                 except Mistakes as error:
+                    if sweep.mistakes:
+                        continue  # it may be for want of a path that is not right
                     self._note_sweep(
                         [mistake.under(*keys) for mistake in error.mistakes], int(weights[position])
                     )
@@ -303,7 +305,7 @@ class Plan:
             return
         self._kept = np.flatnonzero(self._is_kept)
         self._is_kept = None
-        if not len(self._kept):
+        if not len(self._kept) and not self._found:
             found = Written(f"{self.n_combinations} combinations, all of them dropped")
             self._note("sweep", Mistake((), found, "a sweep of which something is left"), None)
 

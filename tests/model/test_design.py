@@ -200,6 +200,11 @@ class TestRanges:
     def test_mistakes(self, example, given, path, says):
         problems = problems_of(example, {"host.pcpus": given}, sobol(16))
         assert says in problems[f'sweep."host.pcpus"{path}'].accepted
+        assert all(where.startswith('sweep."host.pcpus"') for where in problems)
+
+    def test_a_wrong_range_is_no_mistake_of_its_filter(self, example):
+        sweep = {"host.pause": {"from": "1us", "to": 2}, "where": "host.pause > '1us'"}
+        assert list(problems_of(example, sweep, sobol(16))) == ['sweep."host.pause".to']
 
     def test_a_mistake_is_told_once_with_its_number_of_points(self, example):
         problems = problems_of(
