@@ -304,7 +304,6 @@ class Plan:
         if self._is_kept is None:
             return
         self._kept = np.flatnonzero(self._is_kept)
-        self._is_kept = None
         if not len(self._kept) and not self._found:
             found = Written(f"{self.n_combinations} combinations, all of them dropped")
             self._note("sweep", Mistake((), found, "a sweep of which something is left"), None)

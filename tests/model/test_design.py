@@ -355,6 +355,16 @@ class TestFilters:
         assert problem.found == "policy.guard.cap, which the study does not say"
         assert (problem.configurations, problem.of) == (48, 144 - 48)
 
+    def test_warnings_count_what_is_left(self, example):
+        example["study"]["duration"] = "40ms"
+        sweep = {
+            "host.pcpus": [1, 2, 3],
+            "policy.scheduler.slice": ["5ms", "10ms"],
+            "where": "host.pcpus > 1",
+        }
+        warnings = study_of(example, sweep).warnings
+        assert [warning.partition(" (")[2] for warning in warnings] == ["in 2 of 4 configurations)"] * 2
+
     def test_nothing_left(self, example):
         problems = problems_of(example, {"host.pcpus": [2, 4], "where": "host.pcpus > 4"})
         assert problems["sweep"].found == "2 combinations, all of them dropped"
