@@ -1,5 +1,6 @@
 """Estimates of results: a metric of each configuration, from its replications."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from fastlhp.results.counters import Status
 from fastlhp.results.metrics import METRICS, Metric, missing_value
 from fastlhp.results.results import Results, Summary
 
-__all__ = ["replications", "summarize"]
+__all__ = ["estimate", "replications", "summarize"]
 
 Array = npt.NDArray[Any]
+Read = Callable[[str], Array]
 
 
 def replications(results: Results, metric: str) -> Sample:
@@ -24,12 +26,16 @@ def replications(results: Results, metric: str) -> Sample:
         If there is no such metric.
     """
     it = METRICS.get(metric)
-    if it is None or not it.denominator:
-        return Sample.of(_as_float(results[metric]))
-    parts = {name: _as_float(results[name]) for name in dict.fromkeys((*it.numerator, *it.denominator))}
+    return Sample.of(_as_float(results[metric])) if it is None else _sample(it, results.__getitem__)
+
+
+def _sample(metric: Metric, read: Read) -> Sample:
+    if not metric.denominator:
+        return Sample.of(_as_float(read(metric.name)))
+    parts = {name: _as_float(read(name)) for name in dict.fromkeys((*metric.numerator, *metric.denominator))}
     return Sample.of(
-        np.sum([parts[name] for name in it.numerator], axis=0),
-        np.sum([parts[name] for name in it.denominator], axis=0),
+        np.sum([parts[name] for name in metric.numerator], axis=0),
+        np.sum([parts[name] for name in metric.denominator], axis=0),
     )
 
 
@@ -94,19 +100,36 @@ def summarize(results: Results, metric: str, confidence: float = 0.95, method: M
     it = METRICS.get(metric)
     if it is None:
         return _without_error(results, metric, confidence)
-    sample = replications(results, metric)
+    return estimate(it, results.__getitem__, confidence, method)
+
+
+def estimate(metric: Metric, read: Read, confidence: float, method: Method = "student") -> Summary:
+    """Estimate a metric; see `summarize`.
+
+    Parameters
+    ----------
+    metric : Metric
+        Which one.
+    read : callable
+        Returns the values of the metric of a name, of shape (configuration, replication).
+    confidence, method
+        As of `summarize`.
+    """
+    sample = _sample(metric, read)
     low, high = (bca_interval if method == "bca" else Sample.interval)(sample, confidence)
-    if it.trials or it.is_count:
-        low, high = _with_few(it, results, sample, confidence, low, high)
+    if metric.trials or metric.is_count:
+        low, high = _with_few(metric, read, sample, confidence, low, high)
     # An estimate that is impossible, but for rounding, must not leave its interval.
-    low, high = np.fmax(low, 0.0), np.fmax(np.fmin(high, it.largest), sample.mean)
+    low, high = np.fmax(low, 0.0), np.fmax(np.fmin(high, metric.largest), sample.mean)
     unknown = (sample.n < 2) | np.isnan(sample.mean)
     low[unknown] = high[unknown] = np.nan
-    return Summary(it.name, it.units, confidence, sample.mean, sample.standard_error, low, high, sample.n)
+    return Summary(
+        metric.name, metric.units, confidence, sample.mean, sample.standard_error, low, high, sample.n
+    )
 
 
 def _with_few(
-    metric: Metric, results: Results, sample: Sample, confidence: float, low: Array, high: Array
+    metric: Metric, read: Read, sample: Sample, confidence: float, low: Array, high: Array
 ) -> tuple[Array, Array]:
     """Return the intervals with exact ones where there are few events."""
     seen = sample.y.sum(axis=1)
@@ -120,7 +143,7 @@ def _with_few(
     few = (seen > 0) & (np.fmin(seen, trials - seen) < FEW)
     ends = few_interval(sample.mean, sample.standard_error, sample.n, trials, confidence)
     low, high = np.where(few, ends[0], low), np.where(few, ends[1], high)
-    totals = [Sample.of(_as_float(results[name]), where=sample.valid).y.sum(axis=1) for name in metric.trials]
+    totals = [Sample.of(_as_float(read(name)), where=sample.valid).y.sum(axis=1) for name in metric.trials]
     bound = np.min([np.where(total > 0, total, np.inf) for total in totals], axis=0)
     none = (seen == 0) & np.isfinite(bound)
     return low, np.where(none, none_seen_bound(bound, confidence), high)
@@ -130,7 +153,7 @@ def _without_error(results: Results, metric: str, confidence: float) -> Summary:
     """Summarise a metric that has one value per configuration."""
     values = np.asarray(results[metric], dtype=np.float64)
     nothing = np.full(len(values), np.nan)
-    n = np.where(results.status == Status.OK, results.n_replications, 0)
+    n = np.where(results.status == Status.OK, results["replications"], 0)
     return Summary(
         metric, results.units(metric), confidence, values, nothing, nothing.copy(), nothing.copy(), n
     )

@@ -1,8 +1,16 @@
 """``fastlhp check``: validate a study and say what it would take to run it."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
+if TYPE_CHECKING:
+    from fastlhp.model.study import Study
+
 __all__ = ["command"]
+
+_SHOWN = 8
 
 
 @click.command()
@@ -16,26 +24,20 @@ def command(study: str, calibrate: bool) -> None:
 
     loaded = load(study)
     click.echo(f"{loaded.name}: valid")
+    of = f" of {loaded.n_combinations} combinations" if loaded.dropped else ""
     for name, value in (
-        ("configurations", f"{loaded.n_configurations}"),
-        (
-            "replications",
-            f"{loaded.replications} of each, {loaded.n_configurations * loaded.replications} in all",
-        ),
+        ("configurations", f"{loaded.n_configurations}{of}"),
+        *_dropped(loaded),
+        *_replications(loaded),
         (
             "simulated time",
             f"{format_duration(loaded.duration_ns)} after {format_duration(loaded.warmup_ns)} of warm-up",
         ),
         ("seed", f"{loaded.seed}"),
+        *_plan(loaded),
+        *(("warning", warning) for warning in loaded.warnings),
     ):
         click.echo(f"{name:<15} {value}")
-    for path, labels in loaded.swept.items():
-        shown = ", ".join(str(label) for label in labels[:8])
-        click.echo(
-            f"{'swept':<15} {path}: {shown}{f', ... ({len(labels)} values)' if len(labels) > 8 else ''}"
-        )
-    for warning in loaded.warnings:
-        click.echo(f"{'warning':<15} {warning}")
 
     events = estimate_events(loaded)
     speed = read_speed()
@@ -43,16 +45,56 @@ def command(study: str, calibrate: bool) -> None:
         from fastlhp.run.execute import calibrate as measure
 
         speed = Speed(measure(), speed.threads if speed else 1)
-    click.echo(f"{'events':<15} about {events:.2g}")
+    about = "about" if loaded.precision is None else "at most about"
+    click.echo(f"{'events':<15} {about} {events:.2g}")
     if speed is None:
         click.echo(
             f"{'run time':<15} not known: this machine's speed is not known yet; --calibrate measures it"
         )
     else:
         click.echo(
-            f"{'run time':<15} about {_in_words(events / speed.events_per_second)} "
+            f"{'run time':<15} {about} {_in_words(events / speed.events_per_second)} "
             f"at {speed.events_per_second:.2g} events per second, compilation not counted"
         )
+
+
+def _replications(study: "Study") -> Iterator[tuple[str, str]]:
+    n, rule = study.replications, study.precision
+    if rule is None:
+        yield "replications", f"{n} of each, {study.n_configurations * n} in all"
+        return
+    yield "replications", f"{rule.minimum} to {n} of each, at most {study.n_configurations * n} in all"
+    yield from (("precision", target.describe()) for target in rule.targets)
+
+
+def _dropped(study: "Study") -> Iterator[tuple[str, str]]:
+    """Yield what is dropped, and why."""
+    reasons = [f"{count}: {reason}" for reason, count in study.dropped.items()]
+    if len(reasons) > _SHOWN:
+        rest = sum(list(study.dropped.values())[_SHOWN:])
+        reasons[_SHOWN:] = [f"{rest}: for {len(reasons) - _SHOWN} other reasons"]
+    yield from (("dropped", reason) for reason in reasons)
+
+
+def _plan(study: "Study") -> Iterator[tuple[str, str]]:
+    """Yield what is swept, and how."""
+    for axis in study.axes:
+        sampled = [column for column in axis.columns if column.range is not None]
+        if sampled and study.design is not None:
+            design = study.design
+            less = f", {len(axis)} of them different" if len(axis) < design.points else ""
+            yield "design", f"{design.kind}, {design.points} points{less}, seed {design.seed}"
+            yield from (("sampled", f"{column.path}: {column.range}") for column in sampled)
+            continue
+        paths = ", ".join(column.path for column in axis.columns)
+        rows = zip(*(column.labels[:_SHOWN] for column in axis.columns), strict=True)
+        shown = ", ".join(_row([str(label) for label in row]) for row in rows)
+        more = f", ... ({len(axis)} values)" if len(axis) > _SHOWN else ""
+        yield "swept" if len(axis.columns) == 1 else "zipped", f"{paths}: {shown}{more}"
+
+
+def _row(labels: list[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"({', '.join(labels)})"
 
 
 def _in_words(seconds: float) -> str:

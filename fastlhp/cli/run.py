@@ -29,7 +29,9 @@ _MAX_ROWS = 60
     "-o", "--output", metavar="OUT.h5", type=click.Path(), help="Result file; default: NAME.h5 here."
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Default: the CPUs this process may use.")
-@click.option("--replications", type=click.IntRange(min=1), help="Instead of the study's.")
+@click.option(
+    "--replications", type=click.IntRange(min=1), help="Instead of the study's, its precision included."
+)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Instead of the study's.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--force", is_flag=True, help="Overwrite an existing result file.")
@@ -148,8 +150,9 @@ def _report(study: "Study", writer: "ResultWriter", timing: "Timing") -> None:
     from fastlhp.results.table import as_table
     from fastlhp.run.progress import si
 
+    upto = "up to " if study.precision is not None else ""
     _say(
-        f"{study.n_configurations} configurations x {study.replications} replications, "
+        f"{study.n_configurations} configurations x {upto}{study.replications} replications, "
         f"{si(timing.events)}events in {timing.engine_seconds:.3g} s "
         f"({si(timing.events_per_second)}events/s, {timing.threads} "
         f"thread{'' if timing.threads == 1 else 's'}), written to {writer.path}"

@@ -7,23 +7,26 @@ usually have a few dozen different parts.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from fastlhp.errors import Problem
 from fastlhp.model.configuration import Configuration
+from fastlhp.model.design import Design
 from fastlhp.model.distributions import Distribution
+from fastlhp.model.filters import Filter
 from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
 from fastlhp.model.policy import PolicyParameters, parameters_from
+from fastlhp.model.precision import Target, targets_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.profiles import filled_in
-from fastlhp.model.sweep import MAX_CONFIGURATIONS, Axis, axes_from, format_keys, substituted
+from fastlhp.model.sweep import Axis, Label, Sweep, format_keys, format_sweep_keys, substituted
 from fastlhp.model.units import UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
     NOTHING,
@@ -33,31 +36,31 @@ from fastlhp.model.validation import (
     Keys,
     Mistake,
     Mistakes,
+    ReplicationCount,
+    Seed,
     Written,
     checked,
     one_of,
     refused,
     show,
     unknown_key,
+    wrapped,
     written,
 )
 from fastlhp.model.vm import MAX_VM_COUNT, MAX_VM_VCPUS, VmForm, VmGroup, VmSpec, default_name
 from fastlhp.policies import kinds
 from fastlhp.policies.compatibility import WIDTH_UNDER_GANG, conflicts
 
-__all__ = ["Plan", "ReplicationCount", "Seed", "StudyForm"]
+__all__ = ["Plan", "StudyForm"]
 
 _SECTIONS = ("study", "host", "policy", "vm", "sweep")
 _POLICY_FAMILIES = ("scheduler", "guard", "response")
+_CLOCK: tuple[Keys, ...] = (("host", "frequency"), ("host", "pause"))
 _MAX_GROUPS = 256
 _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
 _WINDOW_HELP = 'a duration with a unit (ns, us, ms, s or cycles) of at most 1e6 s, such as "2s"'
 _CUT_WORTH_TELLING = 1e-3
-
-
-ReplicationCount = Annotated[int, Field(ge=1, le=10**6)]
-Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 
 
 def _study_name(value: object) -> str:
@@ -87,6 +90,20 @@ def _duration(value: object, info: ValidationInfo) -> int:
     return window_ns
 
 
+def _design(value: object) -> Design | None:
+    try:
+        return None if value is None else checked(Design, value, None)
+    except Mistakes as error:
+        raise wrapped(error) from None
+
+
+def _precision(value: object) -> tuple[Target, ...]:
+    try:
+        return value if isinstance(value, tuple) else targets_from(value)
+    except Mistakes as error:
+        raise wrapped(error) from None
+
+
 _TEXT = WithJsonSchema({"type": "string"})
 
 
@@ -98,6 +115,8 @@ class StudyForm(Form):
     duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), _TEXT]
     warmup: Annotated[int, PlainValidator(_window), Accepts(_WINDOW_HELP), _TEXT] = written("0s")
     replications: ReplicationCount = 32
+    design: Annotated[Design | None, PlainValidator(_design)] = None
+    precision: Annotated[tuple[Target, ...], PlainValidator(_precision)] = ()
 
 
 @dataclass(eq=False)
@@ -116,6 +135,9 @@ class Part:
     strides: tuple[int, ...] = ()
 
 
+Facts = tuple[Part, Sequence[Any]]
+
+
 class Plan:
     """The parts of a study and how configurations are put together from them."""
 
@@ -126,30 +148,46 @@ class Plan:
         self.files: dict[tuple[str, str], tuple[float, ...] | Mistakes] = {}
         self.axes: list[Axis] = []
         self.parts: dict[str | int, Part] = {}
+        self.dropped: dict[str, int] = {}
         self._found: dict[tuple[str, str, str], int] = {}
+        self._drop_impossible = False
+        self._is_kept: Any = None
+        self._kept: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def n_combinations(self) -> int:
+        """Number of combinations of the swept values."""
+        return math.prod(self.shape)
 
     @property
     def n_configurations(self) -> int:
-        """Number of configurations: the product of the lengths of the axes."""
-        return math.prod(len(axis.values) for axis in self.axes)
+        """Number of configurations: the combinations that are not dropped."""
+        return self.n_combinations - sum(self.dropped.values())
 
     # Checking
 
     def check(self) -> list[Problem]:
         """Return all problems; the plan can be used only if there are none."""
         groups = self._check_frame()
-        self.axes, mistakes = axes_from(self.tree.get("sweep", {}), self._vm_names(groups))
-        for mistake in mistakes:
-            self._note(self._sweep_path(mistake.keys), mistake, None)
+        vm_names = self._vm_names(groups)
+        sweep = Sweep(self.tree.get("sweep", {}), vm_names, self._design())
+        self._note_sweep(sweep.mistakes)
+        self.axes = sweep.axes
+        self._check_design()
         self._drop_impossible_paths()
-        if self.n_configurations > MAX_CONFIGURATIONS:
-            # Reported already; the first values alone still show what else is wrong.
-            self.axes = [dataclasses.replace(a, values=a.values[:1], labels=a.labels[:1]) for a in self.axes]
+        self._apply_filters(sweep, vm_names)
+        n = self.n_configurations
+        self._drop_impossible = sweep.drop_impossible
         self._make_parts(groups)
         for part in self.parts.values():
             self._build_variants(part)
         self._check_together(groups)
-        n = self.n_configurations
+        self._finish_dropping()
         return [
             Problem(*key, *((count, n) if 0 < count < n else (None, None)))
             for key, count in self._found.items()
@@ -159,12 +197,32 @@ class Plan:
         key = (path, show(mistake.found), mistake.accepted)
         self._found[key] = self._found.get(key, 0) + (count or 0)
 
-    @staticmethod
-    def _sweep_path(keys: Keys) -> str:
-        if len(keys) < 2:
-            return "sweep"
-        rest = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys[2:])
-        return f"sweep.{show(keys[1], 200)}{rest}"
+    def _note_sweep(self, mistakes: Sequence[Mistake], count: int | None = None) -> None:
+        for mistake in mistakes:
+            self._note(format_sweep_keys(mistake.keys), mistake, count)
+
+    def _design(self) -> Design | None:
+        """Return the design, if there is a valid one; what is wrong with another is told with ``[study]``."""
+        study = self.tree.get("study")
+        raw = study.get("design") if isinstance(study, dict) else None
+        try:
+            return checked(Design, raw, None) if raw is not None else None
+        except Mistakes:
+            return None
+
+    def _check_design(self) -> None:
+        """Check that there are ranges where there is a design, and a design where there are ranges."""
+        study = self.tree.get("study")
+        design = study.get("design", NOTHING) if isinstance(study, dict) else NOTHING
+        ranges = any(column.range is not None for axis in self.axes for column in axis.columns)
+        if ranges and design is NOTHING:
+            accepted = 'how to sample the ranges of [sweep], such as { kind = "sobol", points = 64 }'
+            self._note("study.design", Mistake((), design, accepted), None)
+        elif not ranges and design is not NOTHING and not self._found:
+            accepted = (
+                'a design only with a range in [sweep], such as { from = "1us", to = "1ms", scale = "log" }'
+            )
+            self._note("study.design", Mistake((), design, accepted), None)
 
     def _check_frame(self) -> int:
         """Check what does not depend on the sweep; return the number of VM groups."""
@@ -192,65 +250,144 @@ class Plan:
 
     def _drop_impossible_paths(self) -> None:
         """Report paths that lead into a text or number, and go on without them."""
-        possible = []
+        columns = [column for axis in self.axes for column in axis.columns]
+        impossible = []
         # Shorter paths first: a longer one may lead into the tables that a shorter one brings.
         tree: object = self.tree
-        for axis in sorted(self.axes, key=lambda axis: len(axis.keys)):
+        for column in sorted(columns, key=lambda column: len(column.keys)):
             try:
-                tree = substituted(tree, axis.keys, axis.values[0])
-                possible.append(axis)
+                tree = substituted(tree, column.keys, column.values[0])
             except Mistakes as error:
+                impossible.append(column.path)
                 for mistake in error.mistakes:
-                    self._note(axis.shown, mistake, None)
-        self.axes = [axis for axis in self.axes if axis in possible]
+                    self._note(column.shown, mistake, None)
+        kept = (tuple(c for c in axis.columns if c.path not in impossible) for axis in self.axes)
+        self.axes = [Axis(columns) for columns in kept if columns]
+
+    # Dropping
+
+    def _apply_filters(self, sweep: Sweep, vm_names: Sequence[str]) -> None:
+        """Drop the combinations that a filter does not let through."""
+        for number, text in enumerate(sweep.where):
+            keys: Keys = ("sweep", "where", number)
+            try:
+                condition = Filter(text, vm_names)
+            except Mistakes as error:
+                self._note_sweep([mistake.under(*keys) for mistake in error.mistakes])
+                continue
+            axes = self._reaching(*condition.paths, *_CLOCK)
+            weights = self._weights(axes)
+            refused = np.zeros(weights.shape, dtype=bool)
+            for position in np.ndindex(*weights.shape):
+                if not weights[position]:
+                    continue
+                try:
+                    tree = self._tree_at(axes, position)
+                    refused[position] = not condition.keeps(tree, clock_of(tree.get("host")))
+                except Mistakes as error:
+                    if sweep.mistakes:
+                        continue  # it may be for want of a path that is not right
+                    self._note_sweep(
+                        [mistake.under(*keys) for mistake in error.mistakes], int(weights[position])
+                    )
+            self._drop({f"where {text}": int(weights[refused].sum())}, self._spread(axes, refused))
+
+    def _drop(self, reasons: Mapping[str, int], refused: Any) -> None:
+        """Drop combinations, and count them by reason."""
+        for reason, count in reasons.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        if self._is_kept is None:
+            self._is_kept = np.ones(self.shape, dtype=bool)
+        self._is_kept &= ~refused
+
+    def _finish_dropping(self) -> None:
+        if self._is_kept is None:
+            return
+        self._kept = np.flatnonzero(self._is_kept)
+        if not len(self._kept) and not self._found:
+            found = Written(f"{self.n_combinations} combinations, all of them dropped")
+            self._note("sweep", Mistake((), found, "a sweep of which something is left"), None)
+
+    def _weights(self, axes: Sequence[int]) -> Any:
+        """Return how many configurations have each combination of the values of some axes."""
+        shape = tuple(len(self.axes[number]) for number in axes)
+        if self._is_kept is None:
+            return np.full(shape, self.n_combinations // math.prod(shape))
+        others = tuple(number for number in range(len(self.axes)) if number not in axes)
+        return np.asarray(self._is_kept.sum(axis=others))
+
+    def _tree_at(self, axes: Sequence[int], position: Sequence[int]) -> Any:
+        """Return the study with the values at a position of some axes.
+
+        Raises
+        ------
+        Mistakes
+            If a path leads into something that another value has no place for.
+        """
+        columns = [
+            (c, i) for number, i in zip(axes, position, strict=True) for c in self.axes[number].columns
+        ]
+        tree: Any = self.tree
+        # Shorter paths first, whatever their order in the file.
+        for column, index in sorted(columns, key=lambda each: len(each[0].keys)):
+            try:
+                tree = substituted(tree, column.keys, column.values[index])
+            except Mistakes as error:
+                raise Mistakes(mistake.under(*column.keys) for mistake in error.mistakes) from None
+        return tree
+
+    # Parts
 
     def _reaching(self, *places: Keys) -> tuple[int, ...]:
         """Return the axes that change something at, above or below the places."""
         return tuple(
             number
             for number, axis in enumerate(self.axes)
-            if any(all(a == b for a, b in zip(axis.keys, place, strict=False)) for place in places)
+            if any(
+                all(a == b for a, b in zip(column.keys, place, strict=False))
+                for column in axis.columns
+                for place in places
+            )
         )
 
     def _make_parts(self, groups: int) -> None:
-        clock: tuple[Keys, ...] = (("host", "frequency"), ("host", "pause"))
         chosen: Keys = ("policy", "preset")
-        self.parts["study"] = Part(("study",), self._reaching(("study",), *clock), self._build_study)
+        self.parts["study"] = Part(("study",), self._reaching(("study",), *_CLOCK), self._build_study)
         self.parts["host"] = Part(("host",), self._reaching(("host",), chosen), self._build_host)
         families = [("policy", family) for family in _POLICY_FAMILIES]
-        frame = tuple(n for n in self._reaching(("policy",)) if self.axes[n].keys[:2] not in families)
+        frame = tuple(
+            number
+            for number in self._reaching(("policy",))
+            if any(c.keys[0] == "policy" and c.keys[:2] not in families for c in self.axes[number].columns)
+        )
         self.parts["policy"] = Part(("policy",), frame, self._build_policy_frame)
         for family in _POLICY_FAMILIES:
-            axes = self._reaching(("policy", family), chosen, *clock)
+            axes = self._reaching(("policy", family), chosen, *_CLOCK)
             self.parts[family] = Part(("policy", family), axes, partial(self._build_policy, family=family))
         for index in range(groups):
             lock: tuple[Keys, ...] = (chosen,) if self._lock_may_be_the_presets(index) else ()
-            axes = self._reaching(("vm", index), *lock, *clock)
+            axes = self._reaching(("vm", index), *lock, *_CLOCK)
             self.parts[index] = Part(("vm", index), axes, partial(self._build_vm, index=index))
         for part in self.parts.values():
-            lengths = [len(self.axes[number].values) for number in part.axes]
+            lengths = [len(self.axes[number]) for number in part.axes]
             part.strides = tuple(math.prod(lengths[i + 1 :]) for i in range(len(lengths)))
 
     def _lock_may_be_the_presets(self, index: int) -> bool:
         table = self.tree["vm"][index]
         lock = table.get("lock") if isinstance(table, dict) else None
         own = isinstance(lock, dict) and "kind" in lock
-        return not own or any(axis.keys == ("vm", index, "lock") for axis in self.axes)
+        return not own or any(c.keys == ("vm", index, "lock") for axis in self.axes for c in axis.columns)
 
     def _build_variants(self, part: Part) -> None:
-        # Shorter paths first, whatever their order in the file.
-        order = sorted(range(len(part.axes)), key=lambda i: len(self.axes[part.axes[i]].keys))
-        shape = [len(self.axes[number].values) for number in part.axes]
-        share = self.n_configurations // math.prod(shape)
-        for position in np.ndindex(*shape):
-            tree: Any = self.tree
+        weights = self._weights(part.axes)
+        for position in np.ndindex(*weights.shape):
+            if not weights[position]:
+                part.variants.append(None)
+                part.facts.append(None)
+                continue
+            tree = None
             try:
-                for i in order:
-                    axis = self.axes[part.axes[i]]
-                    try:
-                        tree = substituted(tree, axis.keys, axis.values[position[i]])
-                    except Mistakes as error:
-                        raise Mistakes(mistake.under(*axis.keys) for mistake in error.mistakes) from None
+                tree = self._tree_at(part.axes, position)
                 variant = part.build(tree)
                 part.variants.append(variant)
                 part.facts.append(_facts(variant))
@@ -259,25 +396,30 @@ class Plan:
                 part.facts.append(self._guessed_facts(part, tree))
                 for mistake in error.mistakes:
                     located, path = self._locate(part, position, mistake)
-                    self._note(path, located, share)
+                    self._note(path, located, int(weights[position]))
 
     def _locate(self, part: Part, position: Sequence[int], mistake: Mistake) -> tuple[Mistake, str]:
         """Return a mistake and its path in the file: that of a swept value, if one is to blame."""
         keys = mistake.keys
         best = None
         for number, index in zip(part.axes, position, strict=True):
-            axis = self.axes[number]
-            if mistake.unknown and axis.keys[: len(keys)] == keys:
-                # The path itself names a key that does not exist, whatever the value.
-                return mistake._replace(found=str(keys[-1])), axis.shown
-            if keys[: len(axis.keys)] == axis.keys and (best is None or len(axis.keys) > len(best[0].keys)):
-                best = (axis, index)
+            for column in self.axes[number].columns:
+                if mistake.unknown and column.keys[: len(keys)] == keys:
+                    # The path itself names a key that does not exist, whatever the value.
+                    return mistake._replace(found=str(keys[-1])), column.shown
+                if keys[: len(column.keys)] == column.keys and (
+                    best is None or len(column.keys) > len(best[0].keys)
+                ):
+                    best = (column, index)
         if best is None:
             return mistake, format_keys(keys)
-        axis, index = best
-        rest = format_keys(keys[len(axis.keys) :])
+        column, index = best
+        if column.range is not None:
+            # Once for the range, not for every point.
+            return mistake._replace(found=Written(f"values from {column.range}")), column.shown
+        rest = format_keys(keys[len(column.keys) :])
         dot = "." if rest and not rest.startswith("[") else ""
-        return mistake, f"{axis.shown}[{index}]{dot}{rest}"
+        return mistake, f"{column.shown}[{index}]{dot}{rest}"
 
     # Building the parts from a tree in which swept values have been put
 
@@ -377,119 +519,181 @@ class Plan:
 
     # What only shows when parts are put together
 
-    def _combinations(self, *columns: tuple[Part, Sequence[Any]]) -> Iterator[tuple[list[Any], int]]:
-        """Yield the distinct combinations of facts, and in how many configurations each occurs.
+    def _combinations(self, *columns: Facts) -> Iterator[tuple[list[Any], int, Any]]:
+        """Yield the distinct combinations of facts, in how many configurations each occurs, and where.
 
         Parameters
         ----------
         *columns : tuple of Part and sequence
             A part, and for each of its variants the fact that matters; None where it is not known.
+
+        Yields
+        ------
+        combination : list
+            One fact of each column.
+        count : int
+            Configurations that have it.
+        where : ndarray of int64
+            Positions in an array over the axes that reach one of the parts.
         """
+        axes = self._axes_of(*(part for part, facts in columns))
+        shape = tuple(len(self.axes[number]) for number in axes)
         values: list[list[Any]] = []
-        code: Any = np.zeros((), dtype=np.int64)
-        known: Any = np.ones((), dtype=bool)
+        code: Any = np.zeros(shape, dtype=np.int64)
+        known: Any = np.ones(shape, dtype=bool)
         for part, facts in columns:
             found: dict[Any, int] = {}
             codes = [-1 if fact is None else found.setdefault(fact, len(found)) for fact in facts]
-            array = self._spread(part, codes)
+            array = self._laid_out(part, codes, axes)
             code = code * max(len(found), 1) + array
             known = known & (array >= 0)
             values.append(list(found))
-        code = np.where(known, code, -1)
-        share = self.n_configurations // code.size
-        for combined, count in zip(*np.unique(code, return_counts=True), strict=True):
-            if combined < 0:
-                continue
+        weights = self._weights(axes).ravel()
+        candidates = np.flatnonzero(known.ravel() & (weights > 0))
+        order = candidates[np.argsort(code.ravel()[candidates], kind="stable")]
+        different, first = np.unique(code.ravel()[order], return_index=True)
+        ends = [*first[1:], len(order)]
+        for combined, start, end in zip(different, first, ends, strict=False):
+            where = order[start:end]
             rest, combination = int(combined), []
             for choices in reversed(values):
                 rest, index = divmod(rest, len(choices))
                 combination.append(choices[index])
-            yield combination[::-1], int(count) * share
+            yield combination[::-1], int(weights[where].sum()), where
 
-    def _spread(self, part: Part, numbers: Sequence[int]) -> Any:
-        """Return one number per variant as an array with one dimension per axis of the sweep."""
-        shape = [1] * len(self.axes)
-        for number in part.axes:
-            shape[number] = len(self.axes[number].values)
+    def _axes_of(self, *parts: Part) -> tuple[int, ...]:
+        return tuple(sorted({number for part in parts for number in part.axes}))
+
+    def _laid_out(self, part: Part, numbers: Sequence[int], axes: Sequence[int]) -> Any:
+        """Return one number per variant as an array over some axes, those of the part among them."""
+        shape = [len(self.axes[number]) if number in part.axes else 1 for number in axes]
         return np.array(numbers, dtype=np.int64).reshape(shape)
 
+    def _spread(self, axes: Sequence[int], array: Any) -> Any:
+        """Return an array over some axes as one with a dimension for every axis."""
+        return array.reshape([n if number in axes else 1 for number, n in enumerate(self.shape)])
+
+    def _refuse(
+        self, columns: Sequence[Facts], mistakes: Callable[..., Iterable[tuple[str, Mistake]]]
+    ) -> None:
+        """Note what is wrong with combinations of facts, or drop them.
+
+        Parameters
+        ----------
+        columns : sequence of tuple of Part and sequence
+            As of `_combinations`.
+        mistakes : callable
+            Gets one fact of each column; yields paths and mistakes.
+        """
+        axes = self._axes_of(*(part for part, facts in columns))
+        refused = np.zeros([len(self.axes[number]) for number in axes], dtype=bool)
+        reasons: dict[str, int] = {}
+        for combination, count, where in self._combinations(*columns):
+            for path, mistake in mistakes(*combination):
+                if self._drop_impossible:
+                    reason = f"{path}: {mistake.reason or f'{show(mistake.found)}, {mistake.accepted}'}"
+                    reasons[reason] = reasons.get(reason, 0) + count
+                    refused.flat[where] = True
+                    break
+                self._note(path, mistake, count)
+        if reasons:
+            self._drop(reasons, self._spread(axes, refused))
+
     def _check_together(self, groups: int) -> None:
-        scheduler, host = self.parts["scheduler"], self.parts["host"]
-        for (parameters, pcpus), count in self._combinations(
-            (scheduler, scheduler.variants), (host, host.facts)
-        ):
+        scheduler, host, response = self.parts["scheduler"], self.parts["host"], self.parts["response"]
+
+        def unfit_host(parameters: Any, pcpus: int) -> Iterator[tuple[str, Mistake]]:
             for mistake in parameters.host_mistakes(pcpus):
-                self._note(format_keys(("policy", "scheduler", *mistake.keys)), mistake, count)
-        response = self.parts["response"]
-        families: list[tuple[str, str, Part, list[Any]]] = [
-            (family, f"policy.{family}.kind", self.parts[family], self.parts[family].facts)
+                yield format_keys(("policy", "scheduler", *mistake.keys)), mistake
+
+        self._refuse([(scheduler, scheduler.variants), (host, host.facts)], unfit_host)
+        families: list[tuple[str, str, Facts]] = [
+            (family, f"policy.{family}.kind", (self.parts[family], self.parts[family].facts))
             for family in ("guard", "response")
         ]
         for index in range(groups):
             part = self.parts[index]
-            locks = [facts and facts[2] for facts in part.facts]
-            families.append(("lock", f"vm.{index}.lock.kind", part, locks))
-            self._check_pairs("response", response, "lock", f"vm.{index}.lock.kind", part, locks)
+            locks = part, [facts and facts[2] for facts in part.facts]
+            families.append(("lock", f"vm.{index}.lock.kind", locks))
+            self._check_pair("response", response, "lock", f"vm.{index}.lock.kind", locks)
             self._check_lock(index, part)
-            self._check_width(index, [facts and facts[0] for facts in part.facts])
-        for family, path, part, others in families:
-            self._check_pairs("scheduler", scheduler, family, path, part, others)
+            self._check_width(index, part)
+        for family, path, others in families:
+            self._check_pair("scheduler", scheduler, family, path, others)
         self._check_totals(groups)
 
-    def _check_pairs(
-        self, refusing: str, refusing_part: Part, family: str, path: str, part: Part, facts: list[Any]
-    ) -> None:
+    def _check_pair(self, refusing: str, part: Part, family: str, path: str, others: Facts) -> None:
         """Check that policies of two families go together."""
-        for (other, kind), count in self._combinations((refusing_part, refusing_part.facts), (part, facts)):
+
+        def unfit(other: str, kind: str) -> Iterator[tuple[str, Mistake]]:
             for conflict in conflicts({refusing: other, family: kind}):
                 accepted = f"not this {family} with the {refusing} {other}: {conflict.reason}"
-                self._note(path, Mistake((), kind, accepted), count)
+                yield path, Mistake((), kind, accepted)
+
+        self._refuse([(part, part.facts), others], unfit)
 
     def _check_lock(self, index: int, part: Part) -> None:
         """Check that a group's lock can work with the scheduler's parameters."""
         scheduler = self.parts["scheduler"]
         locks = [group and group.model.lock for group in part.variants]
-        for (lock, parameters), count in self._combinations((part, locks), (scheduler, scheduler.variants)):
-            for mistake in lock.scheduler_mistakes(parameters):
-                self._note(format_keys(("vm", index, "lock", *mistake.keys)), mistake, count)
 
-    def _check_width(self, index: int, widths: Sequence[int | None]) -> None:
+        def unfit(lock: Any, parameters: Any) -> Iterator[tuple[str, Mistake]]:
+            for mistake in lock.scheduler_mistakes(parameters):
+                yield format_keys(("vm", index, "lock", *mistake.keys)), mistake
+
+        self._refuse([(part, locks), (scheduler, scheduler.variants)], unfit)
+
+    def _check_width(self, index: int, part: Part) -> None:
         """Check that the VMs of a group fit into a slot of `gang`."""
-        scheduler, host, part = self.parts["scheduler"], self.parts["host"], self.parts[index]
-        columns = (scheduler, scheduler.facts), (host, host.facts), (part, widths)
-        for (scheduler_kind, pcpus, vcpus), count in self._combinations(*columns):
-            if scheduler_kind == "gang" and vcpus > pcpus:
+        scheduler, host = self.parts["scheduler"], self.parts["host"]
+        widths = [facts and facts[0] for facts in part.facts]
+
+        def unfit(kind: str, pcpus: int, vcpus: int) -> Iterator[tuple[str, Mistake]]:
+            if kind == "gang" and vcpus > pcpus:
                 accepted = f"at most host.pcpus = {pcpus} with the scheduler gang: {WIDTH_UNDER_GANG}"
-                self._note(f"vm.{index}.vcpus", Mistake((), vcpus, accepted), count)
+                yield f"vm.{index}.vcpus", Mistake((), vcpus, accepted, reason=WIDTH_UNDER_GANG)
+
+        self._refuse([(scheduler, scheduler.facts), (host, host.facts), (part, widths)], unfit)
 
     def _check_totals(self, groups: int) -> None:
         """Check the numbers of vCPUs and locks of each configuration."""
-        vcpus, known = self._total(groups, 0)
-        locks, locks_known = self._total(groups, 3)
-        for what, total, wrong, accepted in (
-            ("vCPUs", vcpus, known & (vcpus > MAX_VCPUS), f"at most {MAX_VCPUS} vCPUs of all VMs together"),
-            ("vCPUs", vcpus, known & (vcpus == 0), "at least one VM (the counts of all groups are 0)"),
-            ("locks", locks, locks_known & (locks > MAX_LOCKS), f"at most {MAX_LOCKS} locks of all VMs together"),
+        if not groups:
+            return
+        too_many = f"at most {MAX_VCPUS} vCPUs of all VMs together"
+        none = "at least one VM (the counts of all groups are 0)"
+        too_many_locks = f"at most {MAX_LOCKS} locks of all VMs together"
+        for what, fact, low, high, accepted in (
+            ("vCPUs", 0, 0, MAX_VCPUS, too_many),
+            ("vCPUs", 0, 1, np.inf, none),
+            ("locks", 3, 0, MAX_LOCKS, too_many_locks),
         ):
-            if groups and wrong.any():
-                found = f"{int(total[wrong].max())} {what}"
-                share = self.n_configurations // total.size
-                self._note("vm", Mistake((), Written(found), accepted), int(wrong.sum()) * share)
+            total, known, axes = self._total(groups, fact)
+            weights = self._weights(axes)
+            wrong = known & ((total < low) | (total > high)) & (weights > 0)
+            if not wrong.any():
+                continue
+            count = int(weights[wrong].sum())
+            if self._drop_impossible:
+                self._drop({f"vm: {accepted}": count}, self._spread(axes, wrong))
+            else:
+                found = Written(f"{int(total[wrong].max())} {what}")
+                self._note("vm", Mistake((), found, accepted), count)
 
-    def _total(self, groups: int, fact: int) -> tuple[Any, Any]:
+    def _total(self, groups: int, fact: int) -> tuple[Any, Any, tuple[int, ...]]:
         """Return the sum over all VMs of a number among the facts of their groups, and where it is known."""
-        total: Any = np.zeros((), dtype=np.int64)
-        known: Any = np.ones((), dtype=bool)
-        for index in range(groups):
-            part = self.parts[index]
+        parts = [self.parts[index] for index in range(groups)]
+        axes = self._axes_of(*parts)
+        total: Any = np.zeros([len(self.axes[number]) for number in axes], dtype=np.int64)
+        known: Any = np.ones(total.shape, dtype=bool)
+        for part in parts:
             sizes = [
                 -1 if facts is None or None in (facts[fact], facts[1]) else facts[fact] * facts[1]
                 for facts in part.facts
             ]
-            array = self._spread(part, sizes)
+            array = self._laid_out(part, sizes, axes)
             known = known & (array >= 0)
             total = total + array
-        return total, known
+        return total, known, axes
 
     # Using a plan without problems
 
@@ -501,11 +705,22 @@ class Plan:
         return part.variants[flat]
 
     def _position(self, index: int) -> list[int]:
+        combination = index if self._kept is None else int(self._kept[index])
         position = []
-        for axis in reversed(self.axes):
-            index, own = divmod(index, len(axis.values))
+        for length in reversed(self.shape):
+            combination, own = divmod(combination, length)
             position.append(own)
         return position[::-1]
+
+    def coordinates(self) -> dict[str, list[Label]]:
+        """Return for each swept path the label of every configuration."""
+        combinations = np.arange(self.n_configurations) if self._kept is None else self._kept
+        positions = np.unravel_index(combinations, self.shape) if self.axes else ()
+        return {
+            column.path: [column.labels[i] for i in position.tolist()]
+            for axis, position in zip(self.axes, positions, strict=True)
+            for column in axis.columns
+        }
 
     def window(self, index: int) -> StudyForm:
         """Return the ``[study]`` table of a configuration."""
@@ -520,7 +735,9 @@ class Plan:
         groups: Iterator[VmGroup] = (self._variant(name, position) for name in names)
         return Configuration(
             index=index,
-            labels={axis.path: axis.labels[i] for axis, i in zip(self.axes, position, strict=True)},
+            labels={
+                c.path: c.labels[i] for axis, i in zip(self.axes, position, strict=True) for c in axis.columns
+            },
             duration_ns=window.duration,
             warmup_ns=window.warmup,
             host=self._variant("host", position),
@@ -561,10 +778,10 @@ class Plan:
     def doubts(self) -> Iterator[str]:
         """Yield a line for everything that is valid and probably not meant."""
         study, scheduler = self.parts["study"], self.parts["scheduler"]
-        windows = [form.duration for form in study.variants]
+        windows = [form and form.duration for form in study.variants]
         slices = [getattr(parameters, "slice", None) for parameters in scheduler.variants]
         columns = (study, windows), (scheduler, [each and each.mean_ns for each in slices])
-        for (duration_ns, slice_ns), count in self._combinations(*columns):
+        for (duration_ns, slice_ns), count, _ in self._combinations(*columns):
             if duration_ns < 10 * slice_ns:
                 window = f"{format_duration(duration_ns)} is only {duration_ns / slice_ns:.3g} slices"
                 where = f" (in {count} of {self.n_configurations} configurations)"

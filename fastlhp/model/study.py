@@ -10,10 +10,12 @@ from typing import Any, overload
 
 from fastlhp.errors import Problem, StudyError
 from fastlhp.model.configuration import Configuration
-from fastlhp.model.plan import Plan, ReplicationCount, Seed
-from fastlhp.model.sweep import Label, format_keys
+from fastlhp.model.design import Design
+from fastlhp.model.plan import Plan
+from fastlhp.model.precision import StopRule, stop_rule
+from fastlhp.model.sweep import Axis, Label, format_keys
 from fastlhp.model.toml import plain, read_toml, to_toml
-from fastlhp.model.validation import Form, Mistake, Mistakes, Written, checked, show
+from fastlhp.model.validation import Form, Mistake, Mistakes, ReplicationCount, Seed, Written, checked, show
 
 __all__ = ["Configurations", "Study", "load"]
 
@@ -66,11 +68,13 @@ class Study:
     seed : int
         Seed of all draws.
     replications : int
-        Replications of each configuration.
+        Replications of each configuration; at most, if `precision` decides.
     text : str
         The study file; canonical TOML if the study was made from a dictionary. Overrides do not change it.
     source : str
         Path of the study file, or ``<dict>``.
+    precision : StopRule or None
+        When a configuration is replicated no more; None if all have the same number of replications.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Study:
     replications: int
     text: str
     source: str
+    precision: StopRule | None
     _plan: Plan = dataclasses.field(repr=False)
 
     @property
@@ -101,32 +106,47 @@ class Study:
         return Configurations(self._plan)
 
     @property
+    def n_combinations(self) -> int:
+        """Number of combinations of the swept values, those that are dropped included."""
+        return self._plan.n_combinations
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many combinations each filter drops, or each reason why the model refuses them."""
+        return dict(self._plan.dropped)
+
+    @property
+    def design(self) -> Design | None:
+        """How the ranges of the sweep are sampled; None if there are none."""
+        return self._plan.window(0).design
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What is swept: an axis for each list, each table of lists that advance together, and all ranges."""
+        return tuple(self._plan.axes)
+
+    @property
     def swept(self) -> dict[str, tuple[Label, ...]]:
         """The labels of each swept path, in the order of the file."""
-        return {axis.path: axis.labels for axis in self._plan.axes}
+        return {column.path: column.labels for axis in self._plan.axes for column in axis.columns}
 
     @property
     def coordinates(self) -> dict[str, list[Label]]:
         """For each swept path the label of every configuration."""
-        columns: dict[str, list[Label]] = {}
-        slow, fast = 1, self.n_configurations
-        for axis in self._plan.axes:
-            fast //= len(axis.labels)
-            columns[axis.path] = [label for label in axis.labels for _ in range(fast)] * slow
-            slow *= len(axis.labels)
-        return columns
+        return self._plan.coordinates()
 
     @property
     def policy_paths(self) -> tuple[str, ...]:
         """The swept paths under ``policy`` or a VM's ``lock``: what ``--by policy`` means."""
         return tuple(
-            axis.path
+            column.path
             for axis in self._plan.axes
-            if axis.keys[0] == "policy" or axis.keys[0] == "vm" and "lock" in axis.keys
+            for column in axis.columns
+            if column.keys[0] == "policy" or column.keys[0] == "vm" and "lock" in column.keys
         )
 
     def with_(self, replications: int | None = None, seed: int | None = None) -> "Study":
-        """Return the study with another number of replications or another seed.
+        """Return the study with another number of replications, whatever their precision, or another seed.
 
         Raises
         ------
@@ -142,6 +162,7 @@ class Study:
         return dataclasses.replace(
             self,
             replications=self.replications if given.replications is None else given.replications,
+            precision=self.precision if given.replications is None else None,
             seed=self.seed if given.seed is None else given.seed,
         )
 
@@ -197,4 +218,6 @@ def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
     if problems:
         raise StudyError(problems, "" if text is None else name)
     form = plan.window(0)
-    return Study(form.name, form.seed, form.replications, text or to_toml(plan.tree), name, plan)
+    rule = stop_rule(form.precision, form.replications)
+    replications = form.replications if rule is None else rule.maximum
+    return Study(form.name, form.seed, replications, text or to_toml(plan.tree), name, rule, plan)

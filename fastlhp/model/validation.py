@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,8 @@ __all__ = [
     "Form",
     "Mistake",
     "Mistakes",
+    "ReplicationCount",
+    "Seed",
     "Written",
     "checked",
     "closest",
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 Keys = tuple[str | int, ...]
+Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+ReplicationCount = Annotated[int, Field(ge=1, le=10**6)]
 
 
 class _Nothing:
@@ -56,13 +60,15 @@ class Written(str):
 class Mistake(NamedTuple):
     """A mistake below some table, before it is known where the table stands.
 
-    ``unknown`` tells a key that does not exist from a key whose value is wrong.
+    ``unknown`` tells a key that does not exist from a key whose value is wrong; ``reason`` says what is accepted
+    without the numbers of a configuration, where there are any.
     """
 
     keys: Keys
     found: object
     accepted: str
     unknown: bool = False
+    reason: str = ""
 
     def under(self, *keys: str | int) -> "Mistake":
         """Return the same mistake, seen from further up."""

@@ -149,6 +149,7 @@ class ResultWriter:
         try:
             self._context = Context.of(study.configurations, study.n_configurations)
             self._status = np.full(len(self._context), Status.NOT_RUN, dtype=np.int64)
+            self._replications = np.full(len(self._context), -1, dtype=np.int64)
             self._block_size = self._choose_block_size()
             with _writing(self.path):
                 # Without a chunk cache: chunks are written whole, and a cache per variable would add up.
@@ -206,6 +207,8 @@ class ResultWriter:
             self._status[result.index] = result.status
             if result.status != Status.OK:
                 self._messages[result.index] = result.message or "failed"
+            else:
+                self._replications[result.index] = len(result.host)
             number = result.index // self._block_size
             block = self._pending.setdefault(number, [])
             block.append(result)
@@ -238,6 +241,7 @@ class ResultWriter:
                     for number in sorted(self._pending):
                         self._flush(number)
                     self._file["status"][...] = self._status
+                    self._file["replications"][...] = self._replications
                     for index, message in self._messages.items():
                         self._file["message"][index] = message
                     for key, value in (timing or {}).items():
@@ -608,6 +612,9 @@ class FileData:
                 self._n_configurations = len(file["configuration"])
                 self.n_replications = len(file["replication"])
                 self.status: Array = file["status"][...]
+                self.replications: Array = np.where(self.status == Status.OK, self.n_replications, -1)
+                if "replications" in file:  # not in files of versions in which all had the same number
+                    self.replications = file["replications"][...]
                 texts = file["message"].asstr()[...]
                 self.messages = {int(i): texts[i] for i in np.flatnonzero(self.status == Status.FAILED)}
                 self.coordinates = {

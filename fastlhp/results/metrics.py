@@ -229,7 +229,7 @@ class ConfigurationMetric:
     name, units, long_name : str
         As of `Metric`.
     histogram : str
-        Name of the histogram; empty for ``status``.
+        Name of the histogram; empty for ``status`` and ``replications``.
     quantile : float
         Which quantile; in (0, 1).
     """
@@ -493,6 +493,7 @@ CONFIGURATION_METRICS: dict[str, ConfigurationMetric] = {
             "1",
             "What became of the configuration: " + ", ".join(f"{s:d} {s.name.lower()}" for s in Status),
         ),
+        ConfigurationMetric("replications", "1", "Replications of the configuration that were run"),
         _quantile("wait_q50", "wait", 0.5, _WAITS),
         _quantile("wait_q90", "wait", 0.9, _WAITS),
         _quantile("wait_q99", "wait", 0.99, _WAITS),
@@ -552,8 +553,8 @@ class Block:
 
     Attributes
     ----------
-    finished : ndarray of bool, shape (configuration,)
-        Which of them have a result that did not fail; all others have only missing values.
+    replications : ndarray of int64, shape (configuration,)
+        How many each of them has; 0 without a result that did not fail. All others are missing values.
     """
 
     def __init__(
@@ -566,7 +567,7 @@ class Block:
     ) -> None:
         n = len(context)
         self.context, self.first = context, first
-        self.finished = np.zeros(n, dtype=bool)
+        self.replications = np.zeros(n, dtype=np.int64)
         self.histogram = np.full((n, len(HISTOGRAMS), N_BINS), -1, dtype=np.int64)
         vm = np.zeros((len(VM_COUNTERS), n, n_replications, n_vms), dtype=np.int64)
         host = np.zeros((len(HOST_INDEX), n, n_replications), dtype=np.int64)
@@ -574,17 +575,17 @@ class Block:
             i = result.index - first
             if result.status != Status.OK:
                 continue
-            vms = int(np.count_nonzero(context.vcpus[i] >= 0))
-            expected = ((n_replications, vms, len(VM_COUNTERS)), (n_replications, len(HOST_INDEX)))
+            vms, r = int(np.count_nonzero(context.vcpus[i] >= 0)), min(len(result.host), n_replications)
+            expected = ((r, vms, len(VM_COUNTERS)), (r, len(HOST_INDEX)))
             if (result.vm.shape, result.host.shape) != expected:
                 raise ValueError(
                     f"counters of configuration {result.index} have shapes {result.vm.shape} and "
                     f"{result.host.shape}, expected {expected[0]} and {expected[1]}"
                 )
-            vm[:, i, :, :vms] = result.vm.transpose(2, 0, 1)
-            host[:, i] = result.host.T
+            vm[:, i, :r, :vms] = result.vm.transpose(2, 0, 1)
+            host[:, i, :r] = result.host.T
             self.histogram[i] = result.histogram
-            self.finished[i] = True
+            self.replications[i] = r
         self._totals: dict[Level, Totals] = {
             "host": Totals("host", context, vm, host),
             "vm": Totals("vm", context, vm, host),
@@ -593,11 +594,9 @@ class Block:
     def metric(self, metric: Metric, level: Level) -> Array:
         """Return a metric, shape (configuration, replication) or (configuration, replication, vm), padded."""
         values = np.asarray(metric.formula(self._totals[level]), dtype=metric.dtype)
-        present = (
-            self.finished[:, None]
-            if level == "host"
-            else (self.finished[:, None, None] & (self.context.vcpus >= 0)[:, None, :])
-        )
+        present = np.arange(values.shape[1]) < self.replications[:, None]
+        if level == "vm":
+            present = present[:, :, None] & (self.context.vcpus >= 0)[:, None, :]
         if present.all():
             return values
         return np.where(present, values, np.asarray(missing_value(metric.dtype), dtype=metric.dtype))

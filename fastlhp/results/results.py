@@ -175,6 +175,8 @@ class ResultData(Protocol):
     @property
     def status(self) -> Array: ...  # noqa: D102
     @property
+    def replications(self) -> Array: ...  # noqa: D102
+    @property
     def messages(self) -> dict[int, str]: ...  # noqa: D102
     @property
     def coordinates(self) -> dict[str, Array]: ...  # noqa: D102
@@ -259,6 +261,15 @@ class MemoryData:
         return status
 
     @property
+    def replications(self) -> Array:
+        """Number of replications of each configuration; -1 without a result."""
+        replications = np.full(len(self.context), -1, dtype=np.int64)
+        for i, result in self.results.items():
+            if result.status == Status.OK:
+                replications[i] = len(result.host)
+        return replications
+
+    @property
     def messages(self) -> dict[int, str]:
         """Why configurations failed, by index."""
         return {i: result.message for i, result in sorted(self.results.items()) if result.message}
@@ -329,7 +340,7 @@ class Results:
 
     @property
     def n_replications(self) -> int:
-        """Number of replications of each configuration."""
+        """Number of replications of each configuration; of the one with the most, if they differ."""
         return self._data.n_replications
 
     @property
@@ -615,5 +626,7 @@ class Results:
     def _per_configuration(self, name: str) -> Array:
         if name == "status":
             return self.status
+        if name == "replications":
+            return self._data.replications
         single = CONFIGURATION_METRICS[name]
         return histogram_quantile(self._data.histogram(single.histogram), single.quantile)

@@ -218,12 +218,15 @@ def _footer(
 ) -> list[str]:
     from fastlhp.analysis.disorder import frozen_disorder_warning
 
+    run = results["replications"][results.status == Status.OK]
     n = results.n_replications
+    least = int(run.min(initial=n))
+    replications = f"{n}" if least == n else f"{least} to {n}"
     if not any(np.any(summary.n) for summary in summaries):
         return ["There is nothing to estimate from."]
     percent = f"{100 * confidence:g} %"
     lines = [
-        f"{pm} half width of the {percent} confidence interval from {n} replications "
+        f"{pm} half width of the {percent} confidence interval from {replications} replications "
         f"({_METHODS[method]}, exact for fewer than 30 events; ratios are pooled, sum over sum)"
     ]
     if n == 1:

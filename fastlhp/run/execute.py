@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from fastlhp.engine.state import LANES, TILE
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study
 from fastlhp.results.counters import HOST_INDEX, N_BINS, ConfigurationResult, Status
+from fastlhp.run.precision import next_look, targets_are_met
 from fastlhp.run.progress import Progress, Timing
 
 __all__ = ["calibrate", "execute"]
@@ -68,16 +70,28 @@ class _Room:
 
 
 class _Task:
-    """A configuration that is being simulated; its arrays are filled by several threads."""
+    """A configuration that is being simulated; its arrays are filled by several threads.
 
-    def __init__(self, configuration: Configuration, n_replications: int) -> None:
+    There is room for all replications that there might be: what is never used takes no memory.
+    """
+
+    def __init__(self, configuration: Configuration, shape: Shape, n_replications: int) -> None:
         self.index = configuration.index
+        self.configuration = configuration
+        self.shape = shape
         self.encoded = Encoded(configuration)
         self.vm = np.zeros((n_replications, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
         self.host = np.zeros((n_replications, N_HOST_COUNTERS), np.int64)
         self.histogram = np.zeros((2, N_BINS), np.int64)
-        self.n_missing = n_replications
+        self.n_replications = self.n_missing = 0
         self.error = 0
+
+    def extend(self, n_replications: int) -> Iterator[_Unit]:
+        """Yield the units up to so many replications."""
+        first, self.n_replications = self.n_replications, n_replications
+        self.n_missing = n_replications - first
+        for start in range(first, n_replications, UNIT):
+            yield _Unit(self, range(start, min(start + UNIT, n_replications)))
 
 
 @dataclass
@@ -102,8 +116,10 @@ class _Plan:
     def __init__(self, study: Study) -> None:
         self._configurations = study.configurations
         self._n_replications = study.replications
+        self._rule = study.precision
         self._lock = threading.Lock()
-        self._units: deque[_Unit] = deque()
+        self._units: dict[Shape, deque[_Unit]] = {}
+        self._n_open = 0
         self.rooms: dict[Shape, _Room] = {}
         indices: dict[Shape, list[int]] = {}
         for configuration in self._configurations:
@@ -114,22 +130,42 @@ class _Plan:
         self._queue = deque(
             (shape, index) for shape in sorted(indices, reverse=True) for index in indices[shape]
         )
-        self._unit_shape: Shape | None = None
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether there may be more units yet, from configurations that are not precise enough."""
+        return self._rule is not None and self._n_open > 0
 
     def take(self, shape: Shape | None) -> tuple[Shape, _Unit] | None:
         """Return the next unit; only one of the given shape, if one is given. None if there is none."""
         with self._lock:
-            if not self._units:
-                if not self._queue or shape not in (None, self._queue[0][0]):
-                    return None
-                self._unit_shape, index = self._queue.popleft()
-                n = self._n_replications
-                task = _Task(self._configurations[index], n)
-                self._units.extend(_Unit(task, range(i, min(i + UNIT, n))) for i in range(0, n, UNIT))
-            assert self._unit_shape is not None
-            if shape not in (None, self._unit_shape):
+            for begun in sorted(self._units, reverse=True) if shape is None else [shape]:
+                if self._units.get(begun):
+                    return begun, self._units[begun].popleft()
+            if not self._queue or shape not in (None, self._queue[0][0]):
                 return None
-            return self._unit_shape, self._units.popleft()
+            begun, index = self._queue.popleft()
+            task = _Task(self._configurations[index], begun, self._n_replications)
+            self._n_open += 1
+            units = self._units.setdefault(begun, deque())
+            units.extend(task.extend(self._rule.minimum if self._rule else self._n_replications))
+            return begun, units.popleft()
+
+    def goes_on(self, task: _Task) -> bool:
+        """Whether a task whose units are all done gets another batch of them, because it is not precise enough."""
+        more = None
+        if self._rule is not None and task.error == 0:
+            more = next_look(self._rule, task.n_replications, partial(self._is_met, task))
+        with self._lock:
+            if more is None:
+                self._n_open -= 1
+            else:
+                self._units[task.shape].extend(task.extend(more))
+        return more is not None
+
+    def _is_met(self, task: _Task, n: int) -> bool:
+        assert self._rule is not None
+        return targets_are_met(self._rule, task.configuration, task.vm[:n], task.host[:n])
 
 
 class _Run:
@@ -171,16 +207,17 @@ class _Run:
             part = slice(unit.replications.start, unit.replications.stop)
             self.events += int(task.host[part, HOST_INDEX["events"]].sum())
             self._done_replications += n
-            if task.n_missing == 0:
-                self._done_configurations += 1
-                if task.error < 0:
-                    message = error_message(task.error)
-                    result = ConfigurationResult(
-                        task.index, task.vm, task.host, task.histogram, Status.FAILED, message
-                    )
-                else:
-                    result = ConfigurationResult(task.index, task.vm, task.host, task.histogram)
-                self._sink(result)
+            is_last = task.n_missing == 0
+        if not is_last or self.plan.goes_on(task):
+            return
+        vm, host = task.vm[: task.n_replications], task.host[: task.n_replications]
+        result = ConfigurationResult(task.index, vm, host, task.histogram)
+        if task.error < 0:
+            result.status, result.message = Status.FAILED, error_message(task.error)
+        with self._lock:
+            self._done_configurations += 1
+            self._n_replications -= len(task.host) - task.n_replications
+            self._sink(result)
 
     def report(self, *, at_once: bool = False) -> None:
         """Tell the caller how far the run is, about five times a second."""
@@ -208,8 +245,14 @@ class _Run:
     def work(self) -> None:
         """Simulate until nothing is left; the body of each thread."""
         try:
-            while not self.is_over and (taken := self.plan.take(None)) is not None:
-                self._drive(*taken)
+            while not self.is_over:
+                taken = self.plan.take(None)
+                if taken is not None:
+                    self._drive(*taken)
+                elif self.plan.may_grow:
+                    time.sleep(TURN_S)
+                else:
+                    return
         except BaseException as error:
             self.failure = error
 

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import fastlhp
 from fastlhp.cache import cache_folder
 from fastlhp.cli.main import main
 from fastlhp.data_files import data_path
@@ -133,3 +135,54 @@ class TestTheCommand:
         )
         assert done.returncode == 2
         assert done.stderr.startswith("Usage: fastlhp presets")
+
+
+class TestThePlan:
+    """What `check` prints of a sweep; the studies are those of design.md."""
+
+    DOCUMENT = (Path(fastlhp.__file__).parent / "docs" / "design.md").read_text(encoding="utf-8")
+    REST = """
+        [host]
+        pcpus = 4
+        frequency = "2.6GHz"
+        [policy]
+        scheduler = { kind = "round_robin", slice = "10ms" }
+        [[vm]]
+        name = "guest"
+        count = 2
+        vcpus = 4
+        lock = { kind = "ticket" }
+        user = { exponential = "40us" }
+        hold = { exponential = "2us" }
+    """
+
+    @pytest.mark.parametrize("number", range(DOCUMENT.count("```toml")))
+    def test_worked_examples(self, number, tmp_path):
+        """Every example of the page, completed by the rest of a study, prints what the page says."""
+        study, rest = self.DOCUMENT.split("```toml\n")[number + 1].split("```", 1)
+        lines = [line for line in rest.split("```toml")[0].splitlines() if line.startswith("    ")]
+        assert lines
+        if "[study]" not in study:
+            study = '[study]\nduration = "2s"\n' + study
+        (tmp_path / "s.toml").write_text(study + self.REST, encoding="utf-8")
+        result = run("check", str(tmp_path / "s.toml"))
+        assert result.exit_code == 0, result.stderr
+        printed = result.stdout.splitlines()
+        assert [line for line in printed if line in {line[4:] for line in lines}] == [
+            line[4:] for line in lines
+        ]
+
+    def test_long_lists_are_cut(self, tmp_path):
+        sweep = f"""
+            [study]
+            duration = "2s"
+            [sweep]
+            "vm.0.vcpus" = {list(range(3, 15))}
+            where = {[f"vm.0.vcpus != {n}" for n in range(4, 14)]}
+        """
+        (tmp_path / "s.toml").write_text(sweep + self.REST, encoding="utf-8")
+        lines = run("check", str(tmp_path / "s.toml")).stdout.splitlines()
+        assert "swept           vm.0.vcpus: 3, 4, 5, 6, 7, 8, 9, 10, ... (12 values)" in lines
+        dropped = [line.split(None, 1)[1] for line in lines if line.startswith("dropped")]
+        assert dropped[::7] == ["1: where vm.0.vcpus != 4", "1: where vm.0.vcpus != 11"]
+        assert dropped[8:] == ["2: for 2 other reasons"]

@@ -14,7 +14,12 @@ from fastlhp.model.study import Study, load
 
 TEXT = data_path("example_study.toml").read_text(encoding="utf-8")
 TREE = tomllib.loads(TEXT)
+PRECISION = [
+    {"metric": "lhp_probability", "relative": 0.05, "absolute": 1e-6, "max_replications": 100},
+    {"metric": "wait_mean", "absolute": "1us", "confidence": 0.9, "batch": 8, "max_replications": 64},
+]
 FULL = TREE | {
+    "study": TREE["study"] | {"precision": PRECISION},
     "vm": [
         TREE["vm"][0] | {"halt": {"probability": 0.5, "time": {"uniform": ["1us", "2us"]}}},
         TREE["vm"][0]
@@ -26,7 +31,7 @@ FULL = TREE | {
             "handover": {"weibull": {"mean": "10cycles", "shape": 2}},
             "lock": {"kind": "test_and_set", "count": 2, "weights": [1, 2]},
         },
-    ]
+    ],
 }
 FUZZ = settings(
     derandomize=True,
@@ -82,6 +87,35 @@ paths = st.sampled_from(
         ),
     ]
 )
+ranges = st.fixed_dictionaries(
+    {"from": scalars, "to": scalars}, optional={"scale": st.sampled_from(["log", "linear", "", 3])}
+)
+likely_ranges = st.sampled_from(
+    [{"from": 1, "to": 3}, {"from": "1us", "to": "1ms", "scale": "log"}, {"from": 1.0, "to": 2.0}]
+)
+designs = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["sobol", "latin_hypercube", "grid"]), "points": st.sampled_from([0, 1, 4, 6])}
+)
+amounts = st.recursive(
+    st.sampled_from(["host.pcpus", "vm.0.count", 'vm["other"].vcpus', "vm.0.lock.count", "1", "2.5", "-3"]),
+    lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-*/"), inner),
+    max_leaves=3,
+)
+conditions = st.recursive(
+    st.builds("{} {} {}".format, amounts, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), amounts)
+    | st.sampled_from(["vm.0.lock.kind in ['ticket']", "vm.0.user.exponential > '1us'", "True"]),
+    lambda inner: (
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or"]), inner)
+        | st.builds("not {}".format, inner)
+    ),
+    max_leaves=3,
+)
+nonsense = st.lists(
+    amounts
+    | conditions
+    | st.sampled_from([*"()[],.<=+*/'", "and", "not", "in", "if", "vm.0", "'1us'", "policy"]),
+    max_size=6,
+).map(" ".join)
 values = st.recursive(
     scalars,
     lambda inner: (
@@ -164,6 +198,41 @@ def test_mutated_studies(changes):
 @given(st.dictionaries(paths | st.text(max_size=10), st.lists(values, max_size=3) | values, max_size=3))
 def test_random_sweeps(sweep):
     study_or_problems(copy.deepcopy(FULL) | {"sweep": sweep})
+
+
+@FUZZ
+@given(
+    st.dictionaries(paths, likely_ranges | ranges | st.lists(values, max_size=3), max_size=3),
+    st.dictionaries(paths, st.lists(values, max_size=2) | values, max_size=2) | values,
+    st.lists(conditions | nonsense | values, max_size=2),
+    st.booleans() | scalars,
+    designs | values,
+)
+def test_random_designs(sweep, zipped, where, drop, design):
+    tree = copy.deepcopy(FULL)
+    tree["study"]["design"] = design
+    tree["sweep"] = sweep | {"zip": zipped, "where": where, "drop_impossible": drop}
+    study_or_problems(tree)
+
+
+@FUZZ
+@given(conditions, conditions | nonsense, st.sampled_from([1, 4, 8]))
+def test_random_filters(one, other, points):
+    tree = copy.deepcopy(FULL)
+    tree["study"]["design"] = {"kind": "sobol", "points": points}
+    tree["sweep"] = {
+        "policy.scheduler": [{"kind": "round_robin"}, {"kind": "gang"}],
+        "host.pcpus": {"from": 1, "to": 9},
+        "zip": {"vm.0.count": [1, 2], "vm.0.vcpus": [4, 2]},
+        "where": [one, f"not ({other}) or vm.0.count == 1"],
+        "drop_impossible": True,
+    }
+    study = study_or_problems(tree)
+    if study is not None:
+        n = 4 * len(study.axes[1])
+        assert study.n_combinations == n
+        assert study.n_configurations == n - sum(study.dropped.values()) > 0
+        assert all(len(column) == study.n_configurations for column in study.coordinates.values())
 
 
 @FUZZ

@@ -27,7 +27,7 @@ INTERFACE = """
 def test_every_promised_name_exists():
     assert set(INTERFACE) <= set(METRICS)
     assert set(CONFIGURATION_METRICS) == {
-        "status", "wait_q50", "wait_q90", "wait_q99", "wait_q999", "holder_off_q50", "holder_off_q99"
+        "status", "replications", "wait_q50", "wait_q90", "wait_q99", "wait_q999", "holder_off_q50", "holder_off_q99"
     }  # fmt: skip
     assert {name for name, m in METRICS.items() if "vm" not in m.levels} == {
         "idle_time", "fragmentation", "fairness", "events"
@@ -177,9 +177,10 @@ def test_ratios_agree_with_their_numerators_and_denominators():
 
 def test_wrong_shapes_are_refused():
     study = make_study(vms=(2,), replications=3)
-    results = in_memory(study, plain_result(3, 1))
-    with pytest.raises(ValueError, match="counters of configuration 0 have shapes"):
-        results["acquisitions"]
+    for result in (plain_result(3, 1), plain_result(4, 2)):
+        results = in_memory(study, result)
+        with pytest.raises(ValueError, match="counters of configuration 0 have shapes"):
+            results["acquisitions"]
 
 
 def test_quantile_lies_in_the_bin_of_the_exact_one():

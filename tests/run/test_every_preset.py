@@ -14,7 +14,13 @@ def test_preset_runs(name):
         "host": {"pcpus": 4, "frequency": "2GHz"},
         "policy": {"preset": name},
         "vm": [
-            {"name": "vm", "count": 2, "vcpus": 4, "user": {"exponential": "20us"}, "hold": {"exponential": "1us"}}
+            {
+                "name": "vm",
+                "count": 2,
+                "vcpus": 4,
+                "user": {"exponential": "20us"},
+                "hold": {"exponential": "1us"},
+            }
         ],
     }
     results = fastlhp.run(study, threads=1)
