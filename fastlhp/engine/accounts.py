@@ -7,7 +7,15 @@ from fastlhp.engine.machine import book, book_waits, consumed, look_out, settle,
 from fastlhp.engine.rows import is_spinning
 from fastlhp.engine.state import (
     BROKEN_ACCOUNTS,
+    COSTOPPED,
+    EXITING,
+    HALTED,
+    N_STATES,
     N_VM_COUNTERS,
+    READY,
+    RUNNING,
+    SERVING,
+    SWITCHING,
     config_at,
     int64_array,
     item_at,
@@ -28,6 +36,24 @@ def book_all(host, t):
             settle_spinner(host, p, t)
     for v in range(host.n_vcpu):
         book(host, v, t)
+    for m in range(host.n_vm):
+        book_spent(host, m)
+
+
+@device
+def book_spent(host, m):
+    """Book to the counters of VM m what its vCPUs have spent in each state."""
+    vm = vm_at(host.vms, m)
+    spent = int64_array(host.spent + 8 * N_STATES * m, N_STATES)
+    vm.spin_ns += spent[RUNNING] + spent[SERVING]
+    vm.kernel_ns += spent[SERVING]
+    vm.ready_ns += spent[READY] + spent[SWITCHING]
+    vm.switch_ns += spent[SWITCHING]
+    vm.exit_ns += spent[EXITING]
+    vm.costop_ns += spent[COSTOPPED]
+    vm.halted_ns += spent[HALTED]
+    for state in range(N_STATES):
+        spent[state] = 0
 
 
 @device

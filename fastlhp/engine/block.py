@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import state
 from fastlhp.engine.accounts import close_window
-from fastlhp.engine.control import deadline_of, handle, look
+from fastlhp.engine.control import deadline_of, go_on, handle, look
 from fastlhp.engine.course import interrupt, resume
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
@@ -21,7 +21,6 @@ from fastlhp.engine.rows import put_course, vcpu_in
 from fastlhp.engine.state import (
     DEADLINE,
     DRAWS_PER_VCPU,
-    FOREVER,
     HALF,
     LANES,
     NEVER,
@@ -32,7 +31,6 @@ from fastlhp.engine.state import (
     TILE,
     TILE_SIZE,
     VCPU_SHIFT,
-    config_at,
     host_at,
 )
 from fastlhp.engine.waits import lane_value, note_wait
@@ -45,9 +43,6 @@ _NONE, _LOWEST = np.uint64(0), np.uint64(1)
 
 ITEMS = 4096
 """Places in the ring of items of a block."""
-
-AT_ONCE = 64
-"""Events of one lane after which scalar code turns to the others."""
 
 # The queue of a block: what `advance` shares with Python. Items are counted from its start on.
 NEXT_ITEM, COUNT, RUNNING_LANES, STEPS = range(4)
@@ -70,35 +65,35 @@ def _load(host, queue, items):
         look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
-        # A lane at rest has nothing to do for ever.
-        host.next_at = FOREVER
-        host.intervenes_at = 2 * FOREVER - 1
         for p in range(host.n_row):
             put_course(host, NEXT, p, NEVER)
 
 
 @device
+def _finish(host, queue, items):
+    """The replication is over: the lane takes another."""
+    close_window(host, host.edge)
+    queue[RUNNING_LANES] -= 1
+    _load(host, queue, items)
+
+
+@device
 def _handle(host, queue, items):
-    """Handle the event that `look` has found, and look again; after its last event the lane takes another replication."""
+    """Handle the event that `look` has found, and look again."""
     if handle(host):
-        close_window(host, host.edge)
-        queue[RUNNING_LANES] -= 1
-        _load(host, queue, items)
+        _finish(host, queue, items)
     else:
         look(host)
 
 
 @device
 def _act(host, queue, items):
-    """Let scalar code go on with the lane until its course can begin, and is worth the trouble."""
-    n = 0
-    while host.next_at <= host.done_until or (
-        n < AT_ONCE and host.intervenes_at - host.next_at < config_at(host.config, 0).short_ns
-    ):
-        _handle(host, queue, items)
-        n += 1
-    if not is_resting(host):
-        resume(host, deadline_of(host))
+    """Let scalar code go on with the lane until its course begins."""
+    while not is_resting(host):
+        if not go_on(host):
+            resume(host, deadline_of(host))
+            return
+        _finish(host, queue, items)
 
 
 @device
@@ -215,6 +210,7 @@ class Block:
                 "streams": ((LANES, n_vcpu), state.STREAM),
                 "vcpus": ((LANES, n_vcpu), state.VCPU),
                 "vms": ((LANES, n_vm), state.VM),
+                "spent": ((LANES, n_vm * state.N_STATES), i8),
                 "queues": ((LANES, n_pcpu), state.QUEUE),
                 "scratch": ((LANES, 2 * (n_pcpu + n_vcpu)), i8),
             }
@@ -239,6 +235,7 @@ class Block:
                 "waiters",
                 "vcpus",
                 "vms",
+                "spent",
                 "queues",
                 "scratch",
             ):

@@ -71,12 +71,6 @@ from fastlhp.engine.state import (
     LETS_RUN,
     LETS_YIELD,
     NEVER,
-    NEXT_EDGE,
-    NEXT_GUEST,
-    NEXT_SLOT_END,
-    NEXT_THRESHOLD,
-    NEXT_TIMER,
-    NEXT_WAKE,
     NOT_EXTENDED,
     OUTSIDE,
     POSITION,
@@ -102,6 +96,9 @@ from fastlhp.engine.state import (
     vm_config_at,
 )
 from fastlhp.model.host import MAX_PCPUS
+
+AT_ONCE = 64
+"""Events of one lane after which scalar code turns to the others."""
 
 
 @device
@@ -207,7 +204,6 @@ def move_clock(host, t):
 @device
 def guest_event(host, p, t):
     """The guest phase on p ends."""
-    move_clock(host, t)
     v = pcpu_at(host.pcpus, p).vcpu
     vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm)
     phase = phase_of(host, p)
@@ -650,61 +646,64 @@ def deadline_of(host):
     return deadline
 
 
-# An event's time, with its pCPU and for those of pCPUs whether it is a threshold below it.
-NEXT_SHIFT = (2 * MAX_PCPUS - 1).bit_length()
-NEXT_MASK = (1 << NEXT_SHIFT) - 1
-LATEST = 2 ** (62 - NEXT_SHIFT)
-
-
-@device
-def _earliest(host):
-    """Earliest event of a guest, and of a timer or threshold, as a number each (see NEXT_SHIFT).
-
-    So the smallest is found, and ties are broken, without branches, which would be mispredicted.
-    """
-    base = host.base_ns
-    latest = np.int64(LATEST)
-    guest, other = latest << NEXT_SHIFT, latest << NEXT_SHIFT
-    for p in range(host.n_pcpu):
-        until = get(host, UNTIL, p)
-        at = latest if until == NEVER else base + until
-        timer = min(pcpu_at(host.pcpus, p).timer, latest)
-        waits = get(host, GUEST_PHASE, p) == WAITING
-        guest = min(guest, ((latest if waits else at) << NEXT_SHIFT) + p)
-        other = min(other, (timer << NEXT_SHIFT) + 2 * p)
-        other = min(other, ((at if waits else latest) << NEXT_SHIFT) + 2 * p + 1)
-    return guest, other
+# What happens at the time of the next event (HOST.next_order), in the order of events at one instant.
+EDGE, GUESTS = 0, 1  # the guest phase on pCPU p ends: GUESTS + p
+SLOT_END = GUESTS + MAX_PCPUS
+TIMERS = SLOT_END + 1  # of pCPU p: TIMERS + 2 p, and its waiter's threshold: TIMERS + 2 p + 1
+WAKE = TIMERS + 2 * MAX_PCPUS
+ORDER_BITS = WAKE.bit_length()
+ORDER_MASK = (1 << ORDER_BITS) - 1
+LATEST = 2 ** (63 - ORDER_BITS) - 1
 
 
 @device
 def look(host):
-    """Find the lane's next event: NEXT_* in its record."""
-    guest, other = _earliest(host)
-    guest_at, other_at = guest >> NEXT_SHIFT, other >> NEXT_SHIFT
-    host.intervenes_at = min(min(other_at, host.edge), min(host.slot_end, host.next_wake))
-    t = min(guest_at, host.intervenes_at)
-    host.next_at = t
-    if host.edge == t:
-        host.next_kind = NEXT_EDGE
-    elif guest_at == t:
-        host.next_kind = NEXT_GUEST
-        host.next_pcpu = guest & NEXT_MASK
-    elif host.slot_end == t:
-        host.next_kind = NEXT_SLOT_END
-    elif other_at == t:
-        host.next_kind = NEXT_THRESHOLD if other & 1 else NEXT_TIMER
-        host.next_pcpu = (other & NEXT_MASK) >> 1
-    else:
-        host.next_kind = NEXT_WAKE
+    """Find the lane's next event: NEXT_* in its record, and the next one that is not a guest's: intervenes_at.
+
+    A time and what happens then are one number: so the smallest is found, and ties are broken, without branches, which
+    would be mispredicted.
+    """
+    base, latest = host.base_ns, np.int64(LATEST)
+    guest = latest << ORDER_BITS
+    other = min((min(host.slot_end, latest) << ORDER_BITS) + SLOT_END, host.edge << ORDER_BITS)
+    other = min(other, (min(host.next_wake, latest) << ORDER_BITS) + WAKE)
+    for p in range(host.n_pcpu):
+        until = get(host, UNTIL, p)
+        at = latest if until == NEVER else base + until
+        waits = get(host, GUEST_PHASE, p) == WAITING
+        timer = min(pcpu_at(host.pcpus, p).timer, latest)
+        guest = min(guest, ((latest if waits else at) << ORDER_BITS) + (GUESTS + p))
+        other = min(other, ((at if waits else latest) << ORDER_BITS) + (TIMERS + 1 + 2 * p))
+        other = min(other, (timer << ORDER_BITS) + (TIMERS + 2 * p))
+    first = min(guest, other)
+    host.next_at = first >> ORDER_BITS
+    host.next_order = first & ORDER_MASK
+    host.intervenes_at = other >> ORDER_BITS
     if config_at(host.config, 0).gives_way != 0:
         host.intervenes_at = min(host.intervenes_at, deadline_of(host) + 1)
 
 
 @device
+def go_on(host):
+    """Let scalar code go on until the course of the lane can begin, and is worth the trouble.
+
+    True if the replication is over before that.
+    """
+    short_ns = config_at(host.config, 0).short_ns
+    n = 0
+    while host.next_at <= host.done_until or (n < AT_ONCE and host.intervenes_at - host.next_at < short_ns):
+        if handle(host):
+            return True
+        look(host)
+        n += 1
+    return False
+
+
+@device
 def handle(host):
     """Handle the event that `look` has found. True if that is the end of the replication (left to the caller)."""
-    t, kind, p = host.next_at, host.next_kind, host.next_pcpu
-    if kind == NEXT_EDGE:
+    t, order = host.next_at, host.next_order
+    if order == EDGE:
         host.done_until = t - 1  # guests' events at t are still to come
         if host.measuring != 0:
             return True
@@ -714,15 +713,15 @@ def handle(host):
         host.done_until = t
         if t - host.base_ns > REBASE_NS:
             rebase(host, t)
-        if kind == NEXT_GUEST:
-            guest_event(host, p, t)
-        elif kind == NEXT_SLOT_END:
+        if order < SLOT_END:
+            guest_event(host, order - GUESTS, t)
+        elif order == SLOT_END:
             slot_ends(config_at(host.config, 0).scheduler, host, t)
-        elif kind == NEXT_THRESHOLD:
-            end_threshold(host, p, t)
-        elif kind == NEXT_TIMER:
-            pcpu_event(host, p, t)
-        else:
+        elif order == WAKE:
             wake(host, t)
+        elif (order - TIMERS) & 1 != 0:
+            end_threshold(host, (order - TIMERS) >> 1, t)
+        else:
+            pcpu_event(host, (order - TIMERS) >> 1, t)
     revise(config_at(host.config, 0).scheduler, host)
     return False

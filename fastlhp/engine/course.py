@@ -275,8 +275,15 @@ def count_waiter(host, p):
 def resume(host, deadline):
     """Let the course of the lane begin where its present is; it holds up to a deadline, when the hypervisor may act."""
     lane_value(host, DEADLINE).value = np.int32(min(deadline - host.base_ns, REBASE_NS))
+    # Those that hold a lock are listed from the front on, those that wait for one from the back on.
+    pcpus = int64_array(host.newcomers, host.n_pcpu)
+    n_holding, first_waiting = np.int64(0), host.n_pcpu
     for p in range(host.n_pcpu):
         phase = get(host, GUEST_PHASE, p)
+        pcpus[n_holding] = p
+        pcpus[first_waiting - 1] = p
+        n_holding += np.int64(phase == HOLDING)
+        first_waiting -= np.int64(phase == WAITING)
         waits_at(host.waits, p).begin = np.int32(-1)
         waits_at(host.waits, p).attempt = np.int32(-1)
         if phase == NOBODY:
@@ -288,12 +295,10 @@ def resume(host, deadline):
             put(host, BEGIN, p, NEVER)
             if phase == HANDOVER:
                 limit_deadline(host, get(host, UNTIL, p) - 1)
-    for p in range(host.n_pcpu):
-        if get(host, GUEST_PHASE, p) == HOLDING:
-            foresee_release(host, p)
-    for p in range(host.n_pcpu):
-        if get(host, GUEST_PHASE, p) == WAITING:
-            limit_to_threshold(host, p)
+    for i in range(n_holding):
+        foresee_release(host, pcpus[i])
+    for i in range(first_waiting, host.n_pcpu):
+        limit_to_threshold(host, pcpus[i])
 
 
 @device

@@ -19,8 +19,8 @@ from fastlhp.policies import kinds
 
 SHORT_PHASES = 4
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
-ALWAYS = state.FOREVER // 2
-"""Longer than until any intervention, but shorter than for what a lane at rest waits."""
+ALWAYS = state.FOREVER
+"""Longer than until any intervention."""
 
 
 def has_choice(spec: VmSpec) -> bool:

@@ -104,6 +104,10 @@ def _classes() -> tuple[Any, Any]:
                 if hasattr(library, "_reload_init"):  # since Numba 0.63
                     self._reload_init.update(library._reload_init)
             self._linking_libraries = []
+            # Nothing outside calls a device function: LLVM may inline it wherever that pays, and forget it then.
+            for function in self._final_module.functions:
+                if function.name in never_fails and not function.is_declaration:
+                    function.linkage = "internal"
             super().finalize()
 
         def _optimize_final_module(self) -> None:

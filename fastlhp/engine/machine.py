@@ -52,6 +52,7 @@ from fastlhp.engine.state import (
     KERNEL,
     LONGEST,
     LONGEST_NS,
+    N_STATES,
     NEVER,
     NOBODY,
     NOT_EXTENDED,
@@ -60,9 +61,7 @@ from fastlhp.engine.state import (
     READY,
     RUNNING,
     SEE_RECORD,
-    SERVING,
     SLOT_MASK,
-    SWITCHING,
     THRESHOLD_DRAW,
     TRAP_EXTENDED_HOLD,
     TRAP_NONE,
@@ -210,25 +209,8 @@ def _settle_inversion(host, dt):
 def book(host, v, t):
     """Book the time that a vCPU spent in its state up to t."""
     vcpu = vcpu_at(host.vcpus, v)
-    vm = vm_at(host.vms, vcpu.vm)
-    dt = t - vcpu.since
+    int64_at(host.spent, vcpu.vm * N_STATES + vcpu.state).value += t - vcpu.since
     vcpu.since = t
-    if vcpu.state == RUNNING:
-        vm.spin_ns += dt
-    elif vcpu.state == SERVING:
-        vm.spin_ns += dt
-        vm.kernel_ns += dt
-    elif vcpu.state == READY:
-        vm.ready_ns += dt
-    elif vcpu.state == EXITING:
-        vm.exit_ns += dt
-    elif vcpu.state == SWITCHING:
-        vm.switch_ns += dt
-        vm.ready_ns += dt
-    elif vcpu.state == COSTOPPED:
-        vm.costop_ns += dt
-    else:
-        vm.halted_ns += dt
 
 
 @device
@@ -341,14 +323,14 @@ def settle_lock(host, g, t):
 @device
 def owner_leaves(host, g, v, holding, t):
     """The owner of lock g is off CPU from t on."""
-    settle_lock(host, g, t)
+    for p in range(host.n_pcpu):
+        if spins_on(host, p, g):
+            settle_spinner(host, p, t)
+            if holding == 0 and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
+                put_until(host, p, t)  # it may take the lock
     lock = lock_at(host.lock_records, g)
     lock.off_owner = v
     lock.off_holding = holding
-    if holding == 0:
-        for p in range(host.n_pcpu):
-            if spins_on(host, p, g) and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
-                put_until(host, p, t)  # it may take the lock
 
 
 @device

@@ -108,7 +108,7 @@ def is_spinning(host, p):
 @device
 def spins_on(host, p, g):
     """Whether the vCPU on p waits for lock g and has not been granted it."""
-    return get(host, GUEST_PHASE, p) == WAITING and lock_on(host, p) == g
+    return (get(host, GUEST_PHASE, p) == WAITING) & (lock_on(host, p) == g)
 
 
 @device

@@ -95,12 +95,10 @@ WORD_SCALAR = 1 << 20  # every attempt and release is for scalar code
 # pCPU modes and vCPU states.
 IDLE, SWITCHING, RUNNING, EXITING = range(4)
 READY, HALTED, SERVING, COSTOPPED = 4, 5, 6, 7  # states of a vCPU beside SWITCHING, RUNNING, EXITING
+N_STATES = 8
 
 # Guards' extension of a slice (PCPU.extended).
 NOT_EXTENDED, EXTENDED, WAS_EXTENDED = range(3)
-
-# Kinds of events (HOST.next_kind).
-NEXT_EDGE, NEXT_GUEST, NEXT_SLOT_END, NEXT_THRESHOLD, NEXT_TIMER, NEXT_WAKE = range(6)
 
 # What follows an exit (PCPU.action).
 (
@@ -205,15 +203,16 @@ ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out his
 
 HOST = _record(
     "lanes present waits base_ns measuring histogram streams draws "
-    "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters scratch "
+    "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters spent scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
-    "next_at next_kind next_pcpu intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
+    "next_at next_order intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
     "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
 present (``present`` of the pCPUs, ``waits`` on them, ``locks`` the lock words), of draws and choices, and of its
-records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``scratch`` has room for two int64 a vCPU and two a pCPU;
-``variates`` (`draws.py`) and ``newcomers`` (room for the pCPUs) are shared by the block.
+records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``spent`` has N_STATES int64 a VM: its vCPUs' time in each
+state that is not yet in its counters; ``scratch`` has room for two int64 a vCPU and two a pCPU; ``variates``
+(`draws.py`) and ``newcomers`` (room for the pCPUs) are shared by the block.
 
 done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has found it; intervenes_at:
 the next one that is not a guest's; edge: the next edge of the measured window; settled_until: how far idle time,

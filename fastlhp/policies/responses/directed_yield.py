@@ -197,11 +197,14 @@ def next_in_turn(host, p, me):
     first, n = vm_config.first_vcpu, vm_config.n_vcpu
     turn = vcpu_at(host.vcpus, first)
     tries = TRIES
-    for i in range(1, n + 1):
-        v = first + (turn.last_boosted + i) % n
+    v = first + turn.last_boosted
+    for _ in range(n):
+        v += 1
+        if v == first + n:
+            v = first
         sibling = vcpu_at(host.vcpus, v)
-        in_user = sibling.phase == USER and sibling.preempted != 0
-        if v != me and sibling.state == READY and not in_user and is_eligible(sibling):
+        in_user = (sibling.phase == USER) & (sibling.preempted != 0)
+        if (v != me) & (sibling.state == READY) & (not in_user) and is_eligible(sibling):
             if may_take(config.scheduler, host, p, v, migrate):
                 turn.last_boosted = v - first
                 vcpu_at(host.vcpus, me).spin_loop = NOT_ELIGIBLE

@@ -123,22 +123,42 @@ def least(host, p, extra):
     else:
         charge(host, best)
     v = queue_at(host.queues, p).head
-    while v >= 0:
-        if best < 0 or vcpu_at(host.vcpus, v).vruntime - vcpu_at(host.vcpus, best).vruntime < 0:
-            best = v
-        v = vcpu_at(host.vcpus, v).next
+    if best < 0:
+        best = v
+    if best >= 0:
+        lowest = vcpu_at(host.vcpus, best).vruntime
+        while v >= 0:
+            vcpu = vcpu_at(host.vcpus, v)
+            # A choice, not a branch, which would be mispredicted.
+            is_lower = vcpu.vruntime - lowest < 0
+            best = v if is_lower else best
+            lowest = vcpu.vruntime if is_lower else lowest
+            v = vcpu.next
     return best
 
 
 @device
 def raise_floor(host, p, extra):
-    """Raise p's floor to its smallest virtual runtime (``min_vruntime``). Due before that may fall."""
+    """Raise p's floor to its smallest virtual runtime (``min_vruntime``), that of the vCPU returned.
+
+    Due before that may fall.
+    """
     pcpu = pcpu_at(host.pcpus, p)
     v = least(host, p, extra)
     if v >= 0:
         vruntime = vcpu_at(host.vcpus, v).vruntime
         if vruntime - pcpu.floor > 0:
             pcpu.floor = vruntime
+    return v
+
+
+@device
+def raise_floors(host, p, v):
+    """Raise the floors of p and of the pCPU in whose queue v is; returns the vCPU with p's smallest virtual runtime."""
+    u = raise_floor(host, p, -1)
+    if vcpu_at(host.vcpus, v).queue != p:
+        raise_floor(host, vcpu_at(host.vcpus, v).queue, -1)
+    return u
 
 
 @device
@@ -371,10 +391,8 @@ may_take = global_queue.may_take
 @device
 def obeys(host, p, target):
     """Whether the target is not too far behind to be run on p out of turn."""
-    u = least(host, p, -1)
+    u = raise_floors(host, p, target)
     vcpu = vcpu_at(host.vcpus, target)
-    raise_floor(host, p, -1)
-    raise_floor(host, vcpu.queue, -1)
     vruntime = vcpu.vruntime + pcpu_at(host.pcpus, p).floor - pcpu_at(host.pcpus, vcpu.queue).floor
     granularity = parameters(config_at(host.config, 0).scheduler_parameters, 0).wakeup_granularity
     behind = vruntime - vcpu_at(host.vcpus, u).vruntime
@@ -385,6 +403,5 @@ def obeys(host, p, target):
 def take(host, p, v):
     """Take v out of its queue to run on p, where it stays."""
     account_halt(host, p)
-    raise_floor(host, p, -1)
-    raise_floor(host, vcpu_at(host.vcpus, v).queue, -1)
+    raise_floors(host, p, v)
     pull(host, p, v)
