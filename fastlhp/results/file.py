@@ -42,7 +42,7 @@ from fastlhp.results.metrics import (
 )
 from fastlhp.results.results import Attributes, Results, coordinate_array, now
 
-__all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "open"]
+__all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "check_target", "open"]
 
 FORMAT_VERSION = 1
 """Raised when a reader of the format before would misunderstand a file."""
@@ -84,6 +84,25 @@ def _writing(path: str) -> Iterator[None]:
         raise ResultFileError(f"cannot write {path}: {_cause(error)}") from error
 
 
+def check_target(path: str | PathLike[str], force: bool) -> None:
+    """Raise a `ResultFileError` if no result file can be written there."""
+    path = os.fspath(path)
+    target = os.path.realpath(path)
+    directory = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise ResultFileError(f"cannot write {path}: it is a directory; give the name of a file")
+    if not os.path.isdir(directory):
+        raise ResultFileError(f"cannot write {path}: there is no directory {directory}")
+    if not os.path.exists(target):
+        return
+    if not os.path.isfile(target):
+        raise ResultFileError(f"cannot write {path}: it exists and is not a regular file")
+    if not force:
+        raise ResultFileError(
+            f"{path} exists; give another name, or use --force (force=True) to overwrite it"
+        )
+
+
 class ResultWriter:
     """Writes a result file beside its final place and moves it there when it is complete.
 
@@ -101,6 +120,10 @@ class ResultWriter:
         How the results are made, see `fastlhp.results.results.provenance`.
     created : str, optional
         When, ISO 8601; now by default.
+    fingerprint : str, optional
+        Hash of all that the results depend on: files that share it can be merged.
+    folder : path-like, optional
+        Where the file is made, on the same file system; by default where it will be.
 
     Raises
     ------
@@ -123,6 +146,8 @@ class ResultWriter:
         replications: int | None = None,
         provenance: Mapping[str, Any] | None = None,
         created: str | None = None,
+        fingerprint: str = "",
+        folder: str | PathLike[str] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         # A link stays a link: what it points to is replaced.
@@ -138,9 +163,9 @@ class ResultWriter:
         self._messages: dict[int, str] = {}
         self._file: h5py.File | None = None
         self._datasets: dict[tuple[Level | Literal["histogram"], str], h5py.Dataset] = {}
-        self._check_target()
+        check_target(self.path, force)
         self._temporary = os.path.join(
-            os.path.dirname(self._target),
+            os.path.dirname(self._target) if folder is None else os.fspath(folder),
             f".{os.path.basename(self._target)}.{os.getpid()}-{secrets.token_hex(4)}.tmp",
         )
         with _writing(self.path):
@@ -155,7 +180,7 @@ class ResultWriter:
                 self._file = h5py.File(
                     self._temporary, "w", track_order=True, rdcc_nbytes=0, locking="best-effort"
                 )
-                self._create(self._file, provenance or {}, created or now())
+                self._create(self._file, provenance or {}, created or now(), fingerprint)
         except BaseException:
             self.abort()
             raise
@@ -265,21 +290,6 @@ class ResultWriter:
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
 
-    def _check_target(self) -> None:
-        directory = os.path.dirname(self._target)
-        if os.path.isdir(self._target):
-            raise ResultFileError(f"cannot write {self.path}: it is a directory; give the name of a file")
-        if not os.path.isdir(directory):
-            raise ResultFileError(f"cannot write {self.path}: there is no directory {directory}")
-        if not os.path.exists(self._target):
-            return
-        if not os.path.isfile(self._target):
-            raise ResultFileError(f"cannot write {self.path}: it exists and is not a regular file")
-        if not self._force:
-            raise ResultFileError(
-                f"{self.path} exists; give another name, or use --force (force=True) to overwrite it"
-            )
-
     def _publish(self) -> None:
         if self._force:
             os.replace(self._temporary, self._target)
@@ -352,7 +362,7 @@ class ResultWriter:
             dataset.attrs[key] = value
         return dataset
 
-    def _create(self, file: h5py.File, made: Mapping[str, Any], created: str) -> None:
+    def _create(self, file: h5py.File, made: Mapping[str, Any], created: str, fingerprint: str) -> None:
         from fastlhp import __version__
 
         context, study = self._context, self._study
@@ -365,6 +375,7 @@ class ResultWriter:
             "format_version": FORMAT_VERSION,
             "seed": seed if seed < 2**63 else np.uint64(seed),
             "study": study.text,
+            "fingerprint": fingerprint,
             "provenance": json.dumps(dict(made)),
         }
         for key, value in root.items():
@@ -458,7 +469,8 @@ class ResultWriter:
         rows = self._rows(number)
         context = self._context.part(slice(rows.start, rows.stop))
         block = Block(context, rows.start, results, self._n_replications, self._context.n_vms)
-        whole = len(results) == len(rows) and number not in self._started
+        # A chunk is written as a whole, with missing values, as long as nothing is in it yet.
+        whole = number not in self._started
         self._started.add(number)
         part = np.sort([result.index - rows.start for result in results])
         file = self._file
@@ -698,6 +710,7 @@ class FileData:
             provenance=json.loads(attributes["provenance"]),
             timing=timing,
             source=self.path,
+            fingerprint=str(attributes.get("fingerprint", "")),
         )
 
 

@@ -24,13 +24,11 @@ from fastlhp.engine.encode import Encoded, has_choice
 from fastlhp.engine.state import LANES, TILE
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study
-from fastlhp.results.counters import HOST_INDEX, N_BINS, ConfigurationResult, Status
-from fastlhp.run.progress import Progress, Timing
+from fastlhp.results.counters import N_BINS, ConfigurationResult, Status, join
+from fastlhp.run.progress import Progress, Tally, Timing
+from fastlhp.run.work import UNIT, Work
 
-__all__ = ["calibrate", "execute"]
-
-UNIT = 16
-"""Replications of a configuration that stay together: few enough that threads share small studies."""
+__all__ = ["calibrate", "execute", "execute_parts"]
 
 TURN_S = 0.05
 """How long a block advances before Python looks at it again."""
@@ -67,48 +65,46 @@ class _Room:
         self.n_lock = max(self.n_lock, sum(vm.lock.count for vm in configuration.vms))
 
 
-class _Task:
-    """A configuration that is being simulated; its arrays are filled by several threads."""
-
-    def __init__(self, configuration: Configuration, n_replications: int) -> None:
-        self.index = configuration.index
-        self.encoded = Encoded(configuration)
-        self.vm = np.zeros((n_replications, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
-        self.host = np.zeros((n_replications, N_HOST_COUNTERS), np.int64)
-        self.histogram = np.zeros((2, N_BINS), np.int64)
-        self.n_missing = n_replications
-        self.error = 0
-
-
 @dataclass
 class _Unit:
-    """Some replications of a task, in one block."""
+    """Some replications of a configuration, in one block."""
 
-    task: _Task
+    index: int
+    encoded: Encoded
     replications: range
-    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, N_BINS), np.int64))
     places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
+    def __post_init__(self) -> None:
+        n = len(self.replications)
+        self.vm = np.zeros((n, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
+        self.host = np.zeros((n, N_HOST_COUNTERS), np.int64)
+        self.histogram = np.zeros((2, N_BINS), np.int64)
+
     def items(self) -> NDArray[Any]:
-        part = slice(self.replications.start, self.replications.stop)
-        return make_items(
-            self.task.encoded, self.replications, self.task.vm[part], self.task.host[part], self.histogram
+        return make_items(self.encoded, self.replications, self.vm, self.host, self.histogram)
+
+    def result(self, outcome: NDArray[np.int64]) -> ConfigurationResult:
+        error = int(outcome.min())
+        status, message = (Status.FAILED, error_message(error)) if error < 0 else (Status.OK, "")
+        return ConfigurationResult(
+            self.index, self.vm, self.host, self.histogram, status, message, self.replications.start
         )
 
 
 class _Plan:
     """Which units are still to be simulated, shape by shape; shared by the threads."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, work: Work) -> None:
         self._configurations = study.configurations
-        self._n_replications = study.replications
+        self._work = work
         self._lock = threading.Lock()
         self._units: deque[_Unit] = deque()
         self.rooms: dict[Shape, _Room] = {}
         indices: dict[Shape, list[int]] = {}
-        for configuration in self._configurations:
+        for index in work.indices:
+            configuration = self._configurations[index]
             shape = shape_of(configuration)
-            indices.setdefault(shape, []).append(configuration.index)
+            indices.setdefault(shape, []).append(index)
             self.rooms.setdefault(shape, _Room()).include(configuration)
         # Large hosts first: the small ones then fill the time until the last thread is done.
         self._queue = deque(
@@ -123,9 +119,8 @@ class _Plan:
                 if not self._queue or shape not in (None, self._queue[0][0]):
                     return None
                 self._unit_shape, index = self._queue.popleft()
-                n = self._n_replications
-                task = _Task(self._configurations[index], n)
-                self._units.extend(_Unit(task, range(i, min(i + UNIT, n))) for i in range(0, n, UNIT))
+                encoded = Encoded(self._configurations[index])
+                self._units.extend(_Unit(index, encoded, part) for part in self._work.units(index))
             assert self._unit_shape is not None
             if shape not in (None, self._unit_shape):
                 return None
@@ -138,22 +133,18 @@ class _Run:
     def __init__(
         self,
         study: Study,
+        work: Work,
         sink: Callable[[ConfigurationResult], None],
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
     ) -> None:
-        self.plan = _Plan(study)
+        self.plan = _Plan(study, work)
         self.seed = study.seed
-        self.events = 0
+        self.tally = Tally(work, progress)
         self.failure: BaseException | None = None
         self._sink = sink
-        self._progress = progress
         self._stop = stop
         self._lock = threading.Lock()
-        self._n_configurations = study.n_configurations
-        self._n_replications = study.n_configurations * study.replications
-        self._done_configurations = self._done_replications = 0
-        self._started = self._reported = time.perf_counter()
 
     @property
     def is_over(self) -> bool:
@@ -161,49 +152,11 @@ class _Run:
         return self._stop.is_set() or self.failure is not None
 
     def finish(self, unit: _Unit, outcome: NDArray[np.int64]) -> None:
-        """Add a finished unit to its task; hand the task to the sink if that was its last."""
-        task = unit.task
+        """Hand a finished unit to the sink."""
+        part = unit.result(outcome)
         with self._lock:
-            n = len(unit.replications)
-            task.histogram += unit.histogram
-            task.error = min(task.error, int(outcome.min()))
-            task.n_missing -= n
-            part = slice(unit.replications.start, unit.replications.stop)
-            self.events += int(task.host[part, HOST_INDEX["events"]].sum())
-            self._done_replications += n
-            if task.n_missing == 0:
-                self._done_configurations += 1
-                if task.error < 0:
-                    message = error_message(task.error)
-                    result = ConfigurationResult(
-                        task.index, task.vm, task.host, task.histogram, Status.FAILED, message
-                    )
-                else:
-                    result = ConfigurationResult(task.index, task.vm, task.host, task.histogram)
-                self._sink(result)
-
-    def report(self, *, at_once: bool = False) -> None:
-        """Tell the caller how far the run is, about five times a second."""
-        now = time.perf_counter()
-        if (
-            self._progress is not None
-            and (at_once or now - self._reported > 0.2)
-            and self._lock.acquire(blocking=False)
-        ):
-            try:
-                self._reported = now
-                self._progress(
-                    Progress(
-                        self._done_configurations,
-                        self._n_configurations,
-                        self._done_replications,
-                        self._n_replications,
-                        self.events,
-                        now - self._started,
-                    )
-                )
-            finally:
-                self._lock.release()
+            self.tally.add(part)
+            self._sink(part)
 
     def work(self) -> None:
         """Simulate until nothing is left; the body of each thread."""
@@ -260,7 +213,7 @@ class _Run:
             # Places in the ring are used in turn: an old unit keeps all later ones.
             units = pending
             n_in_ring = block.n_since(units[0].places[0]) if units else 0
-            self.report()
+            self.tally.report()
 
 
 def execute(
@@ -291,9 +244,31 @@ def execute(
     Timing
         Of the simulation, compilation excluded.
     """
+    begun: dict[int, list[ConfigurationResult]] = {}
+    n_units = -(-study.replications // UNIT)
+
+    def collect(part: ConfigurationResult) -> None:
+        parts = begun.setdefault(part.index, [])
+        parts.append(part)
+        if len(parts) == n_units:
+            sink(join(begun.pop(part.index)))
+
+    work = Work(study.replications, range(study.n_configurations))
+    return execute_parts(study, work, threads=threads, sink=collect, progress=progress, stop=stop)
+
+
+def execute_parts(
+    study: Study,
+    work: Work,
+    *,
+    threads: int,
+    sink: Callable[[ConfigurationResult], None],
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Timing:
+    """Simulate some of a study: as `execute`, but `sink` gets some replications of a configuration at a time."""
     compile_kernel()
-    run = _Run(study, sink, progress, stop or threading.Event())
-    started = time.perf_counter()
+    run = _Run(study, work, sink, progress, stop or threading.Event())
     workers = [threading.Thread(target=run.work, name=f"fastlhp-{i}", daemon=True) for i in range(threads)]
     for worker in workers:
         worker.start()
@@ -301,11 +276,11 @@ def execute(
         # A join without a limit would keep the main thread from its signals.
         while worker.is_alive():
             worker.join(0.1)
-            run.report()
+            run.tally.report()
     if run.failure is not None:
         raise run.failure
-    run.report(at_once=True)
-    return Timing(events=run.events, engine_seconds=time.perf_counter() - started, threads=threads)
+    run.tally.report(at_once=True)
+    return Timing(events=run.tally.events, engine_seconds=run.tally.elapsed_s, threads=threads)
 
 
 def compile_kernel() -> None:

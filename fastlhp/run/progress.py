@@ -1,13 +1,18 @@
 """What a running study reports, and how the commands show it."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["Progress", "ProgressReporter", "Timing", "si"]
+if TYPE_CHECKING:
+    from fastlhp.results.counters import ConfigurationResult
+    from fastlhp.run.work import Work
+
+__all__ = ["Progress", "ProgressReporter", "Tally", "Timing", "si"]
 
 LINE_INTERVAL_S = 30.0
 
@@ -26,6 +31,8 @@ class Progress:
         Simulated events so far.
     elapsed_s : float
         Wall time since the engine started, in s.
+    earlier_replications : int
+        How many of the finished replications are from before that: an earlier run that is resumed.
     """
 
     done_configurations: int
@@ -34,6 +41,7 @@ class Progress:
     n_replications: int
     events: int
     elapsed_s: float
+    earlier_replications: int = 0
 
     @property
     def events_per_second(self) -> float:
@@ -43,9 +51,10 @@ class Progress:
     @property
     def remaining_s(self) -> float | None:
         """Wall time left at the pace so far, in s; None while nothing is finished."""
-        if not self.done_replications:
+        done = self.done_replications - self.earlier_replications
+        if not done:
             return None
-        return self.elapsed_s * (self.n_replications - self.done_replications) / self.done_replications
+        return self.elapsed_s * (self.n_replications - self.done_replications) / done
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,79 @@ class Timing:
     def events_per_second(self) -> float:
         """Events per second of engine time."""
         return self.events / self.engine_seconds if self.engine_seconds > 0 else 0.0
+
+
+class Tally:
+    """Counts what is finished, and tells about it about five times a second; for several threads.
+
+    Parameters
+    ----------
+    work : Work
+        What is to be done.
+    progress : callable, optional
+        Told.
+
+    Attributes
+    ----------
+    events : int
+        Simulated events so far.
+    """
+
+    def __init__(self, work: "Work", progress: Callable[[Progress], None] | None) -> None:
+        self.events = 0
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._work = work
+        self._missing: dict[int, int] = {}
+        self._configurations = work.n_total - len(work.indices)
+        self._replications = self._earlier = work.n_total * work.replications - work.n_replications
+        self._started = self._reported = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time since the start, in s."""
+        return time.perf_counter() - self._started
+
+    def add(self, part: "ConfigurationResult") -> None:
+        """Count some replications of a configuration."""
+        from fastlhp.results.counters import HOST_INDEX
+
+        with self._lock:
+            n = len(part.host)
+            self._replications += n
+            self.events += int(part.host[:, HOST_INDEX["events"]].sum())
+            left = self._missing.get(part.index)
+            if left is None:
+                left = sum(len(r) for r in self._work.ranges(part.index))
+            if left > n:
+                self._missing[part.index] = left - n
+            else:
+                self._missing.pop(part.index, None)
+                self._configurations += 1
+
+    def report(self, *, at_once: bool = False) -> None:
+        """Tell how far it is, if it is time."""
+        now = time.perf_counter()
+        if (
+            self._progress is not None
+            and (at_once or now - self._reported > 0.2)
+            and self._lock.acquire(blocking=False)
+        ):
+            try:
+                self._reported = now
+                self._progress(
+                    Progress(
+                        self._configurations,
+                        self._work.n_total,
+                        self._replications,
+                        self._work.n_total * self._work.replications,
+                        self.events,
+                        now - self._started,
+                        self._earlier,
+                    )
+                )
+            finally:
+                self._lock.release()
 
 
 def si(value: float) -> str:
