@@ -124,6 +124,8 @@ class ResultWriter:
         Hash of all that the results depend on: files that share it can be merged.
     folder : path-like, optional
         Where the file is made, on the same file system; by default where it will be.
+    context : Context, optional
+        Of the study's configurations, if it is known already.
 
     Raises
     ------
@@ -148,6 +150,7 @@ class ResultWriter:
         created: str | None = None,
         fingerprint: str = "",
         folder: str | PathLike[str] | None = None,
+        context: Context | None = None,
     ) -> None:
         self.path = os.fspath(path)
         # A link stays a link: what it points to is replaced.
@@ -172,7 +175,7 @@ class ResultWriter:
             # Created by hand, so that the permissions are the user's usual ones.
             os.close(os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
-            self._context = Context.of(study.configurations, study.n_configurations)
+            self._context = context or Context.of(study.configurations, study.n_configurations)
             self._status = np.full(len(self._context), Status.NOT_RUN, dtype=np.int64)
             self._block_size = self._choose_block_size()
             with _writing(self.path):
@@ -239,6 +242,43 @@ class ResultWriter:
                 self._flush(number)
             elif self._pending_bytes > _PENDING_BYTES:
                 self._flush(max(self._pending, key=lambda other: len(self._pending[other])))
+
+    def copy(self, sources: Sequence["FileData"], origin: Array) -> None:
+        """Take all that is to be in the file from other result files of the same study.
+
+        Parameters
+        ----------
+        sources : sequence of FileData
+            The files.
+        origin : ndarray of int, shape (configuration,)
+            Which of them has a configuration; -1 if none has.
+        """
+        assert self._file is not None and not self._started
+        for number, source in enumerate(sources):
+            self._status[origin == number] = source.status[origin == number]
+            self._messages |= {i: text for i, text in source.messages.items() if origin[i] == number}
+        singles = {
+            ("", single.name): self._file[single.name]
+            for single in CONFIGURATION_METRICS.values()
+            if single.histogram
+        }
+        groups = {"host": "", "vm": "vm", "histogram": "histogram"}
+        pairs = {
+            (groups[level], name): dataset for (level, name), dataset in self._datasets.items()
+        } | singles
+        with contextlib.ExitStack() as stack, _writing(self.path):
+            files = [stack.enter_context(source._open()) for source in sources]
+            for first in range(0, len(origin), self._block_size):
+                rows = slice(first, first + self._block_size)
+                here = origin[rows]
+                for (group, name), dataset in pairs.items():
+                    shape = (len(here), *dataset.shape[1:])
+                    values = np.full(shape, missing_value(dataset.dtype), dtype=dataset.dtype)
+                    for number in np.unique(here[here >= 0]):
+                        chosen = here == number
+                        with _reading(sources[number].path):
+                            values[chosen] = files[number][f"{group}/{name}"][rows][chosen]
+                    self._put(dataset, first, values, np.flatnonzero(here >= 0), True)
 
     def close(self, timing: Mapping[str, float] | None = None) -> None:
         """Finish the file and move it to its place.
@@ -490,7 +530,7 @@ class ResultWriter:
         chunk = dataset.chunks
         if whole and chunk is not None and chunk[1:] == values.shape[1:]:
             dataset.id.write_direct_chunk((first, *[0] * (values.ndim - 1)), self._compress(values, chunk))
-        elif values.size:
+        elif values.size and part.size:
             # Runs of neighbours, since each access packs the chunk anew.
             for run in np.split(part, np.flatnonzero(np.diff(part) != 1) + 1):
                 dataset[first + run[0] : first + run[-1] + 1] = values[run[0] : run[-1] + 1]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fastlhp.results.counters import ConfigurationResult
     from fastlhp.run.work import Work
 
-__all__ = ["Progress", "ProgressReporter", "Tally", "Timing", "si"]
+__all__ = ["Progress", "ProgressReporter", "Tally", "Timing", "format_elapsed", "si"]
 
 LINE_INTERVAL_S = 30.0
 
@@ -162,7 +162,8 @@ def si(value: float) -> str:
     return f"{value:.3g} "
 
 
-def _duration(seconds: float | None) -> str:
+def format_elapsed(seconds: float | None) -> str:
+    """Return a time in s as ``1:02:03``; a question mark if it is not known."""
     if seconds is None:
         return "?"
     minutes, s = divmod(round(seconds), 60)
@@ -232,7 +233,7 @@ class ProgressReporter:
         return (
             f"{progress.done_configurations}/{progress.n_configurations} configurations, "
             f"{share:.1f} % of the replications, {si(progress.events_per_second)}events/s, "
-            f"{_duration(progress.elapsed_s)} elapsed, {_duration(progress.remaining_s)} left"
+            f"{format_elapsed(progress.elapsed_s)} elapsed, {format_elapsed(progress.remaining_s)} left"
         )
 
     def _show_bar(self, progress: Progress) -> None:

@@ -19,6 +19,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,16 @@ from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HISTOGRAMS, HOST_COUNTERS, N_BINS, VM_COUNTERS, ConfigurationResult, join
 from fastlhp.run.work import Shard, Work
 
-__all__ = ["Manifest", "Store", "StoreError", "read_manifest", "read_shard", "shard_files", "write_durably"]
+__all__ = [
+    "Manifest",
+    "Store",
+    "StoreError",
+    "Survey",
+    "read_manifest",
+    "read_shard",
+    "shard_files",
+    "survey",
+]
 
 FORMAT_VERSION = 1
 """Raised when shards of before would be misunderstood."""
@@ -131,7 +141,7 @@ class Manifest:
     def write(self, directory: str) -> None:
         """Write it into a run's folder."""
         text = json.dumps({"run": self.run, "about": self.about}, indent=1)
-        write_durably(directory, _MANIFEST, text.encode())
+        _write_durably(directory, _MANIFEST, text.encode())
 
 
 def _hash(value: Mapping[str, Any]) -> str:
@@ -183,7 +193,7 @@ def shard_files(directory: str) -> list[str]:
     ]
 
 
-def write_durably(directory: str, name: str, content: bytes) -> None:
+def _write_durably(directory: str, name: str, content: bytes) -> None:
     """Write a file so that after a crash it is there as a whole or not at all."""
     temporary = os.path.join(directory, f".{name}.{os.getpid()}{_TEMPORARY}")
     try:
@@ -318,6 +328,83 @@ def _unpack(
             first,
         )
         at_vm, at_host, at_message = at_vm + size, at_host + count * n, at_message + length
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How far a run is, as its folder tells.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        What is run.
+    is_running : bool or None
+        Whether a process is at work in it; None if that cannot be told.
+    configurations, replications : int
+        How many of them are finished.
+    damaged : list of str
+        Shards that cannot be read.
+    last : float or None
+        When the last shard was written, in s since the epoch.
+    per_second : float or None
+        Replications a second, between the first shard and the last.
+    """
+
+    manifest: Manifest
+    is_running: bool | None
+    configurations: int
+    replications: int
+    damaged: list[str]
+    last: float | None
+    per_second: float | None
+
+
+def survey(directory: str) -> Survey:
+    """Look into a run's folder, without disturbing the run."""
+    manifest = read_manifest(directory)
+    indices = np.arange(manifest.run["configurations"])
+    damaged, tables, times = [], [], []
+    for path in shard_files(directory):
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open("table.npy") as member:
+                table = np.lib.format.read_array(member, allow_pickle=False).reshape(-1, _COLUMNS)
+            if table.dtype != np.int64 or not np.isin(table[:, 0], indices).all():
+                raise ValueError("configurations of another study")
+            times.append(os.stat(path).st_mtime)
+            tables.append(table)
+        except FileNotFoundError:
+            continue  # The run has just come to its end.
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
+            damaged.append(path)
+    done = np.zeros_like(indices)
+    for table in tables:
+        np.add.at(done, table[:, 0], table[:, 2])
+    done = np.minimum(done, manifest.run["replications"])
+    order = np.argsort(times)
+    seconds = times[order[-1]] - times[order[0]] if times else 0.0
+    later = sum(int(tables[i][:, 2].sum()) for i in order[1:])
+    return Survey(
+        manifest,
+        _is_locked(os.path.join(directory, _MANIFEST)),
+        int(np.count_nonzero(done == manifest.run["replications"])),
+        int(done.sum()),
+        damaged,
+        max(times, default=None),
+        later / seconds if seconds > 0 else None,
+    )
+
+
+def _is_locked(path: str) -> bool | None:
+    try:
+        import fcntl
+
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return None
+    return False
 
 
 class Store:
@@ -492,7 +579,7 @@ class Store:
         parts = _joined(pending)
         content = _pack(parts, self.manifest.identity)
         name = _name_of(content)
-        write_durably(self.directory, name, content)
+        _write_durably(self.directory, name, content)
         with self._lock:
             del self._pending[: len(pending)]
             self._oldest = time.monotonic()
