@@ -86,6 +86,7 @@ def _processes(workers: int) -> Iterator[Pool]:
     from concurrent.futures.process import BrokenProcessPool
 
     made: list[ProcessPoolExecutor] = []
+    others = set(multiprocessing.active_children())
 
     def start() -> Executor:
         # Not by fork: this process has threads.
@@ -98,6 +99,9 @@ def _processes(workers: int) -> Iterator[Pool]:
     finally:
         for executor in made:
             executor.shutdown(wait=False, cancel_futures=True)
+        # A chunk that is no longer wanted may take seconds.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
 
 
 def _begin_worker() -> None:
