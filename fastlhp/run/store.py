@@ -48,7 +48,7 @@ FLUSH_S = 5.0
 
 _MANIFEST = "manifest.json"
 _PREFIX, _SUFFIX, _REFUSED, _TEMPORARY = "shard-", ".npz", ".refused", ".tmp"
-_SHARD_BYTES = 16 * 1024**2
+_SHARD_BYTES = 8 * 1024**2
 _PENDING_BYTES = 4 * _SHARD_BYTES
 _OPEN_SHARDS = 6
 _MAX_BYTES = 2**30
