@@ -81,26 +81,48 @@ def command(
     Ctrl-C stops it and keeps what is finished, and --resume goes on; a second one stops it at once. A run that was
     killed has lost the last seconds only.
     """
-    from fastlhp import available_cpus
+    with _Signals() as signals:
+        try:
+            loaded = _load(study, replications, seed)
+            path = output or _default_output(loaded, shard)
+            code = _begin(loaded, path, shard, executor, scheduler, threads, signals, resume, force, quiet)
+        except StudyError:
+            raise
+        except FastlhpError as error:
+            # Nothing has been simulated yet.
+            _say(str(error))
+            code = _BAD_INPUT
+    context.exit(code)
+
+
+def _load(study: str, replications: int | None, seed: int | None) -> "Study":
     from fastlhp.model.study import load
 
-    loaded = load(study).with_(replications=replications, seed=seed)
-    workers = threads or available_cpus()
-    try:
-        from fastlhp.run.executors import open_pool
-        from fastlhp.run.job import Job
+    return load(study).with_(replications=replications, seed=seed)
 
-        path = output or _default_output(loaded, shard)
-        job = Job(loaded, path, shard=shard, resume=resume, force=force, threads=workers, warn=_say)
-        with job, open_pool(executor, workers, scheduler) as pool:
-            code = _run(job, pool, workers, quiet)
-    except StudyError:
-        raise
-    except FastlhpError as error:
-        # Nothing has been simulated yet.
-        _say(str(error))
-        code = _BAD_INPUT
-    context.exit(code)
+
+def _begin(
+    study: "Study",
+    output: str,
+    shard: "Shard | None",
+    executor: str,
+    scheduler: str | None,
+    threads: int | None,
+    signals: "_Signals",
+    resume: bool,
+    force: bool,
+    quiet: bool,
+) -> int:
+    """Take up the run and return the exit code; an error before the simulation is raised."""
+    from fastlhp import available_cpus
+    from fastlhp.run.executors import open_pool
+    from fastlhp.run.job import Job
+
+    workers = threads or available_cpus()
+    job = Job(study, output, shard=shard, resume=resume, force=force, threads=workers, warn=_say)
+    with job, open_pool(executor, workers, scheduler) as pool:
+        signals.store = job.store
+        return _run(job, pool, signals, workers, quiet)
 
 
 def _default_output(study: "Study", shard: "Shard | None") -> str:
@@ -113,21 +135,20 @@ def _say(message: str) -> None:
     click.echo(f"fastlhp: {message}", err=True)
 
 
-def _run(job: "Job", pool: "Pool | None", threads: int, quiet: bool) -> int:
+def _run(job: "Job", pool: "Pool | None", signals: "_Signals", threads: int, quiet: bool) -> int:
     """Run what is left to do and return the exit code."""
     if job.is_done:
         _say(f"{job.path} is complete, nothing is left to do")
         return _FAILED if job.failures else 0
-    with _Signals(job.store) as signals:
-        try:
-            return _simulate(job, pool, signals, threads, quiet)
-        except FastlhpError as error:
-            _say(str(error))
-        except Exception as error:
-            # A mistake in fastlhp, or no memory: what is finished may have taken days.
-            _say(f"the run broke off: {type(error).__name__}: {error}")
-        _keep(job, None)
-        return _FAILED
+    try:
+        return _simulate(job, pool, signals, threads, quiet)
+    except FastlhpError as error:
+        _say(str(error))
+    except Exception as error:
+        # A mistake in fastlhp, or no memory: what is finished may have taken days.
+        _say(f"the run broke off: {type(error).__name__}: {error}")
+    _keep(job, None)
+    return _FAILED
 
 
 def _simulate(job: "Job", pool: "Pool | None", signals: "_Signals", threads: int, quiet: bool) -> int:
@@ -208,14 +229,16 @@ class _Signals:
         Set by the first signal.
     received : int or None
         Number of that signal.
+    store : Store or None
+        What keeps results, once there is one.
     """
 
     _CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self) -> None:
         self.stop = threading.Event()
         self.received: int | None = None
-        self._store = store
+        self.store: Store | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "_Signals":
@@ -238,10 +261,10 @@ class _Signals:
             )
             return
         # Threads that compute cannot be interrupted, so nothing less than this is at once.
-        kept = self._store.abandon()
-        self._write(
-            f"fastlhp: stopped; {f'what is in {self._store.directory} is' if kept else 'nothing was'} kept\n"
+        kept = (
+            f"what is in {self.store.directory} is" if self.store and self.store.abandon() else "nothing was"
         )
+        self._write(f"fastlhp: stopped; {kept} kept\n")
         os._exit(128 + number)
 
     @staticmethod

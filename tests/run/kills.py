@@ -19,14 +19,13 @@ from fastlhp.run.execute import compile_kernel
 def run(out: str, arguments: list[str]) -> int:
     child = os.fork()
     if child == 0:
-        # An ordinary end of a process, whatever happens: the signals may come at any point.
+        # Python's own handler raises wherever it likes, also where nobody can say so.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = 70
         try:
             main(["run", *arguments, "-o", out, "--resume", "--quiet"])
         except SystemExit as end:
             code = int(end.code or 0)
-        except KeyboardInterrupt:
-            code = 130
         finally:
             sys.stderr.flush()
             os._exit(code)
