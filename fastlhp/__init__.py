@@ -59,6 +59,7 @@ def run(
     replications: int | None = None,
     seed: int | None = None,
     output: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     force: bool = False,
     progress: bool = False,
 ) -> "Results":
@@ -75,8 +76,10 @@ def run(
         Instead of the study's.
     output : path-like, optional
         Write the results to this file; by default they are kept in memory.
+    resume : bool, optional
+        Go on with what an earlier run to that file has finished, if there is any.
     force : bool, optional
-        Overwrite an existing file.
+        Overwrite an existing file, and what an earlier run has left.
     progress : bool, optional
         Show the progress on standard error.
 
@@ -94,7 +97,6 @@ def run(
     """
     import contextlib
     import dataclasses
-    import threading
 
     from fastlhp.model.study import Study, load
     from fastlhp.results.results import Attributes, MemoryData, Results, now, provenance
@@ -105,27 +107,22 @@ def run(
     n_threads = available_cpus() if threads is None else threads
     if n_threads < 1:
         raise ValueError(f"threads must be >= 1, got {n_threads}")
-    made = provenance(threads=n_threads)
-    stop = threading.Event()
-
-    with contextlib.ExitStack() as stack:
+    with ProgressReporter() if progress else contextlib.nullcontext() as reporter:
         if output is not None:
-            from fastlhp.results.file import ResultWriter, open
+            from fastlhp.results.file import open
+            from fastlhp.run.job import Job
 
-            writer = stack.enter_context(ResultWriter(output, it, force=force, provenance=made))
-        else:
-            about = Attributes(it.name, it.seed, it.text, now(), __version__, made, {})
-            data = MemoryData(it, it.replications, about)
+            with Job(it, output, resume=resume, force=force, threads=n_threads) as job:
+                if not job.is_done:
+                    job.write_file(job.simulate(n_threads, progress=reporter))
+            return open(output)
         from fastlhp.run.execute import execute
 
-        reporter = stack.enter_context(ProgressReporter()) if progress else None
-        sink = data.write if output is None else writer.write
-        timing = dataclasses.asdict(execute(it, threads=n_threads, sink=sink, progress=reporter, stop=stop))
-        if output is None:
-            data.attributes = dataclasses.replace(data.attributes, timing=timing)
-            return Results(data)
-        writer.close(timing=timing)
-    return open(output)
+        about = Attributes(it.name, it.seed, it.text, now(), __version__, provenance(n_threads), {})
+        data = MemoryData(it, it.replications, about)
+        timing = execute(it, threads=n_threads, sink=data.write, progress=reporter)
+        data.attributes = dataclasses.replace(about, timing=dataclasses.asdict(timing))
+        return Results(data)
 
 
 def exact(

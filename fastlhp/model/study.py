@@ -1,6 +1,7 @@
 """A study: what is simulated, for how long, how often."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from fastlhp.model.design import Design
 from fastlhp.model.plan import Plan
 from fastlhp.model.precision import StopRule, stop_rule
 from fastlhp.model.sweep import Axis, Label, format_keys
-from fastlhp.model.toml import plain, read_toml, to_toml
+from fastlhp.model.toml import parse_toml, plain, read_toml, to_toml
 from fastlhp.model.validation import Form, Mistake, Mistakes, ReplicationCount, Seed, Written, checked, show
 
-__all__ = ["Configurations", "Study", "load"]
+__all__ = ["DICTIONARY", "Configurations", "Study", "load"]
+
+DICTIONARY = "<dict>"
+"""Where a study is from that is no file."""
 
 
 class _Overrides(Form):
@@ -72,7 +76,7 @@ class Study:
     text : str
         The study file; canonical TOML if the study was made from a dictionary. Overrides do not change it.
     source : str
-        Path of the study file, or ``<dict>``.
+        Path of the study file, or `DICTIONARY`.
     precision : StopRule or None
         When a configuration is replicated no more; None if all have the same number of replications.
     """
@@ -167,6 +171,12 @@ class Study:
         )
 
     @cached_property
+    def files_hash(self) -> str:
+        """Hash of what the study takes from data files; empty if it names none."""
+        files = self._plan.files
+        return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16] if files else ""
+
+    @cached_property
     def warnings(self) -> list[str]:
         """What is valid but may not be meant: tails that are cut, windows of a few slices."""
         return [*self._plan.cut_tails(), *self._plan.doubts(), *self._doubts()]
@@ -176,7 +186,7 @@ class Study:
             yield "study.replications: 1 replication gives no confidence intervals"
 
 
-def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
+def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study", *, text: str | None = None) -> Study:
     """Return the study that a file or a dictionary describes.
 
     Parameters
@@ -184,6 +194,8 @@ def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
     source : path, mapping or Study
         A study file in TOML, or the same as a dictionary. File names in a dictionary are relative to the
         current folder, those in a study file to the study file. A study is returned as it is.
+    text : str, optional
+        What to take for the content of the study file, which need not exist.
 
     Returns
     -------
@@ -197,10 +209,10 @@ def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
     if isinstance(source, Study):
         return source
     if isinstance(source, Mapping):
-        name, text, raw, folder = "<dict>", None, source, Path()
+        name, text, raw, folder = DICTIONARY, None, source, Path()
     elif isinstance(source, str | os.PathLike):
-        text, raw = read_toml(source)
         name = os.fspath(source)
+        text, raw = read_toml(source) if text is None else (text, parse_toml(text, name))
         folder = Path(name).parent
     else:
         raise StudyError([Problem("study", show(source), "the path of a study file, or a dictionary")])
@@ -208,7 +220,7 @@ def load(source: "str | os.PathLike[str] | Mapping[str, Any] | Study") -> Study:
         tree, mistakes = plain(raw)
     except RecursionError:
         mistakes, tree = [Mistake((), Written("tables nested without end"), "a dictionary")], {}
-    stem = Path(name).stem if text is not None else "study"
+    stem = Path(name).stem if name != DICTIONARY else "study"
     plan = Plan(
         tree if isinstance(tree, dict) else {}, folder, stem if stem.isprintable() and stem else "study"
     )

@@ -5,6 +5,7 @@ booleans, or mistakes; nothing further down has to expect anything else.
 """
 
 import datetime
+import functools
 import math
 import os
 import tomllib
@@ -18,7 +19,7 @@ from fastlhp.model.distributions import Distribution
 from fastlhp.model.policy import PolicyParameters
 from fastlhp.model.validation import Keys, Mistake, Written, json_string, show
 
-__all__ = ["plain", "read_toml", "to_toml"]
+__all__ = ["parse_toml", "plain", "read_toml", "to_toml"]
 
 _MAX_BYTES = 16 * 2**20
 _MAX_DEPTH = 16
@@ -34,9 +35,7 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[str, dict[str, object]]:
     """
     name = os.fsdecode(os.fspath(path))
 
-    def bad(found: str, accepted: str) -> StudyError:
-        return StudyError([Problem(show(name, 200).strip('"'), found, accepted)], show(name, 200).strip('"'))
-
+    bad = functools.partial(_bad, name)
     try:
         file = Path(name)
         if not file.is_file():
@@ -53,13 +52,30 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[str, dict[str, object]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise bad(f"byte 0x{content[error.start]:02x} at position {error.start}", "text in UTF-8") from None
+    return text, parse_toml(text, name)
+
+
+def parse_toml(text: str, name: str) -> dict[str, object]:
+    """Return what the text of a TOML file says.
+
+    Raises
+    ------
+    StudyError
+        If it is not TOML.
+    """
     try:
-        return text, tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError:
-        raise bad("values nested too deeply", f"valid TOML, at most {_MAX_DEPTH} levels deep") from None
+        found, accepted = "values nested too deeply", f"valid TOML, at most {_MAX_DEPTH} levels deep"
     except ValueError as error:
         # Besides TOMLDecodeError: integers of thousands of digits and impossible dates.
-        raise bad(str(error), "valid TOML") from None
+        found, accepted = str(error), "valid TOML"
+    raise _bad(name, found, accepted)
+
+
+def _bad(name: str, found: str, accepted: str) -> StudyError:
+    shown = show(name, 200).strip('"')
+    return StudyError([Problem(shown, found, accepted)], shown)
 
 
 def plain(value: object, keys: Keys = ()) -> tuple[object, list[Mistake]]:

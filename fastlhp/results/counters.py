@@ -4,6 +4,7 @@ All counters are int64 and belong to the measured window; times are in ns. Light
 NumPy only.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "Status",
     "bin_edges_ns",
     "bin_of",
+    "join",
 ]
 
 VM_COUNTERS: tuple[str, ...] = (
@@ -136,7 +138,7 @@ def _empty(*shape: int) -> Any:
 
 @dataclass(eq=False, slots=True)
 class ConfigurationResult:
-    """What the engine hands over when a configuration is finished.
+    """What the engine hands over: the counters of a configuration, or of some of its replications.
 
     Attributes
     ----------
@@ -152,6 +154,8 @@ class ConfigurationResult:
         A `Status`.
     message : str
         Why it failed.
+    first : int
+        Number of the first replication.
     """
 
     index: int
@@ -160,3 +164,34 @@ class ConfigurationResult:
     histogram: npt.NDArray[np.int64] = _empty(2, N_BINS)
     status: int = Status.OK
     message: str = ""
+    first: int = 0
+
+    @property
+    def stop(self) -> int:
+        """Number of the replication after the last."""
+        return self.first + len(self.host)
+
+
+def join(parts: Iterable[ConfigurationResult]) -> ConfigurationResult:
+    """Return the result of neighbouring replications of a configuration, from the results of some each.
+
+    Parameters
+    ----------
+    parts : iterable of ConfigurationResult
+        One or more, in any order; of those that failed the first gives the message.
+    """
+    parts = sorted(parts, key=lambda part: part.first)
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.stop != after.first for part, after in zip(parts, parts[1:], strict=False)):
+        raise ValueError(f"replications of configuration {parts[0].index} are missing or there twice")
+    failed = next((part for part in parts if part.status != Status.OK), parts[0])
+    return ConfigurationResult(
+        parts[0].index,
+        np.concatenate([part.vm for part in parts]),
+        np.concatenate([part.host for part in parts]),
+        np.sum([part.histogram for part in parts], axis=0),
+        failed.status,
+        failed.message,
+        parts[0].first,
+    )

@@ -42,7 +42,7 @@ from fastlhp.results.metrics import (
 )
 from fastlhp.results.results import Attributes, Results, coordinate_array, now
 
-__all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "open"]
+__all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "check_target", "open"]
 
 FORMAT_VERSION = 1
 """Raised when a reader of the format before would misunderstand a file."""
@@ -84,6 +84,25 @@ def _writing(path: str) -> Iterator[None]:
         raise ResultFileError(f"cannot write {path}: {_cause(error)}") from error
 
 
+def check_target(path: str | PathLike[str], force: bool) -> None:
+    """Raise a `ResultFileError` if no result file can be written there."""
+    path = os.fspath(path)
+    target = os.path.realpath(path)
+    directory = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise ResultFileError(f"cannot write {path}: it is a directory; give the name of a file")
+    if not os.path.isdir(directory):
+        raise ResultFileError(f"cannot write {path}: there is no directory {directory}")
+    if not os.path.exists(target):
+        return
+    if not os.path.isfile(target):
+        raise ResultFileError(f"cannot write {path}: it exists and is not a regular file")
+    if not force:
+        raise ResultFileError(
+            f"{path} exists; give another name, or use --force (force=True) to overwrite it"
+        )
+
+
 class ResultWriter:
     """Writes a result file beside its final place and moves it there when it is complete.
 
@@ -101,6 +120,12 @@ class ResultWriter:
         How the results are made, see `fastlhp.results.results.provenance`.
     created : str, optional
         When, ISO 8601; now by default.
+    fingerprint : str, optional
+        Hash of all that the results depend on: files that share it can be merged.
+    folder : path-like, optional
+        Where the file is made, on the same file system; by default where it will be.
+    context : Context, optional
+        Of the study's configurations, if it is known already.
 
     Raises
     ------
@@ -123,6 +148,9 @@ class ResultWriter:
         replications: int | None = None,
         provenance: Mapping[str, Any] | None = None,
         created: str | None = None,
+        fingerprint: str = "",
+        folder: str | PathLike[str] | None = None,
+        context: Context | None = None,
     ) -> None:
         self.path = os.fspath(path)
         # A link stays a link: what it points to is replaced.
@@ -138,16 +166,16 @@ class ResultWriter:
         self._messages: dict[int, str] = {}
         self._file: h5py.File | None = None
         self._datasets: dict[tuple[Level | Literal["histogram"], str], h5py.Dataset] = {}
-        self._check_target()
+        check_target(self.path, force)
         self._temporary = os.path.join(
-            os.path.dirname(self._target),
+            os.path.dirname(self._target) if folder is None else os.fspath(folder),
             f".{os.path.basename(self._target)}.{os.getpid()}-{secrets.token_hex(4)}.tmp",
         )
         with _writing(self.path):
             # Created by hand, so that the permissions are the user's usual ones.
             os.close(os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
-            self._context = Context.of(study.configurations, study.n_configurations)
+            self._context = context or Context.of(study.configurations, study.n_configurations)
             self._status = np.full(len(self._context), Status.NOT_RUN, dtype=np.int64)
             self._replications = np.full(len(self._context), -1, dtype=np.int64)
             self._block_size = self._choose_block_size()
@@ -156,7 +184,7 @@ class ResultWriter:
                 self._file = h5py.File(
                     self._temporary, "w", track_order=True, rdcc_nbytes=0, locking="best-effort"
                 )
-                self._create(self._file, provenance or {}, created or now())
+                self._create(self._file, provenance or {}, created or now(), fingerprint)
         except BaseException:
             self.abort()
             raise
@@ -218,6 +246,44 @@ class ResultWriter:
             elif self._pending_bytes > _PENDING_BYTES:
                 self._flush(max(self._pending, key=lambda other: len(self._pending[other])))
 
+    def copy(self, sources: Sequence["FileData"], origin: Array) -> None:
+        """Take all that is to be in the file from other result files of the same study.
+
+        Parameters
+        ----------
+        sources : sequence of FileData
+            The files.
+        origin : ndarray of int, shape (configuration,)
+            Which of them has a configuration; -1 if none has.
+        """
+        assert self._file is not None and not self._started
+        for number, source in enumerate(sources):
+            self._status[origin == number] = source.status[origin == number]
+            self._replications[origin == number] = source.replications[origin == number]
+            self._messages |= {i: text for i, text in source.messages.items() if origin[i] == number}
+        singles = {
+            ("", single.name): self._file[single.name]
+            for single in CONFIGURATION_METRICS.values()
+            if single.histogram
+        }
+        groups = {"host": "", "vm": "vm", "histogram": "histogram"}
+        pairs = {
+            (groups[level], name): dataset for (level, name), dataset in self._datasets.items()
+        } | singles
+        with contextlib.ExitStack() as stack, _writing(self.path):
+            files = [stack.enter_context(source._open()) for source in sources]
+            for first in range(0, len(origin), self._block_size):
+                rows = slice(first, first + self._block_size)
+                here = origin[rows]
+                for (group, name), dataset in pairs.items():
+                    shape = (len(here), *dataset.shape[1:])
+                    values = np.full(shape, missing_value(dataset.dtype), dtype=dataset.dtype)
+                    for number in np.unique(here[here >= 0]):
+                        chosen = here == number
+                        with _reading(sources[number].path):
+                            values[chosen] = files[number][f"{group}/{name}"][rows][chosen]
+                    self._put(dataset, first, values, np.flatnonzero(here >= 0), True)
+
     def close(self, timing: Mapping[str, float] | None = None) -> None:
         """Finish the file and move it to its place.
 
@@ -268,21 +334,6 @@ class ResultWriter:
         self._pending.clear()
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-
-    def _check_target(self) -> None:
-        directory = os.path.dirname(self._target)
-        if os.path.isdir(self._target):
-            raise ResultFileError(f"cannot write {self.path}: it is a directory; give the name of a file")
-        if not os.path.isdir(directory):
-            raise ResultFileError(f"cannot write {self.path}: there is no directory {directory}")
-        if not os.path.exists(self._target):
-            return
-        if not os.path.isfile(self._target):
-            raise ResultFileError(f"cannot write {self.path}: it exists and is not a regular file")
-        if not self._force:
-            raise ResultFileError(
-                f"{self.path} exists; give another name, or use --force (force=True) to overwrite it"
-            )
 
     def _publish(self) -> None:
         if self._force:
@@ -356,7 +407,7 @@ class ResultWriter:
             dataset.attrs[key] = value
         return dataset
 
-    def _create(self, file: h5py.File, made: Mapping[str, Any], created: str) -> None:
+    def _create(self, file: h5py.File, made: Mapping[str, Any], created: str, fingerprint: str) -> None:
         from fastlhp import __version__
 
         context, study = self._context, self._study
@@ -369,6 +420,7 @@ class ResultWriter:
             "format_version": FORMAT_VERSION,
             "seed": seed if seed < 2**63 else np.uint64(seed),
             "study": study.text,
+            "fingerprint": fingerprint,
             "provenance": json.dumps(dict(made)),
         }
         for key, value in root.items():
@@ -462,7 +514,8 @@ class ResultWriter:
         rows = self._rows(number)
         context = self._context.part(slice(rows.start, rows.stop))
         block = Block(context, rows.start, results, self._n_replications, self._context.n_vms)
-        whole = len(results) == len(rows) and number not in self._started
+        # A chunk is written as a whole, with missing values, as long as nothing is in it yet.
+        whole = number not in self._started
         self._started.add(number)
         part = np.sort([result.index - rows.start for result in results])
         file = self._file
@@ -482,7 +535,7 @@ class ResultWriter:
         chunk = dataset.chunks
         if whole and chunk is not None and chunk[1:] == values.shape[1:]:
             dataset.id.write_direct_chunk((first, *[0] * (values.ndim - 1)), self._compress(values, chunk))
-        elif values.size:
+        elif values.size and part.size:
             # Runs of neighbours, since each access packs the chunk anew.
             for run in np.split(part, np.flatnonzero(np.diff(part) != 1) + 1):
                 dataset[first + run[0] : first + run[-1] + 1] = values[run[0] : run[-1] + 1]
@@ -705,6 +758,7 @@ class FileData:
             provenance=json.loads(attributes["provenance"]),
             timing=timing,
             source=self.path,
+            fingerprint=str(attributes.get("fingerprint", "")),
         )
 
 

@@ -4,8 +4,10 @@ import contextlib
 import datetime
 import difflib
 import importlib.metadata
+import os
 import platform
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +45,7 @@ __all__ = [
     "Summary",
     "UnknownMetricError",
     "coordinate_array",
+    "fixed_time",
     "now",
     "provenance",
 ]
@@ -151,6 +154,8 @@ class Attributes:
         ``events``, ``engine_seconds``, ``threads``, as far as known.
     source : str
         The file; empty for results in memory.
+    fingerprint : str
+        Hash of all that the results depend on; empty if not known.
     """
 
     title: str
@@ -161,6 +166,7 @@ class Attributes:
     provenance: Mapping[str, Any]
     timing: Mapping[str, float]
     source: str = ""
+    fingerprint: str = ""
 
 
 class ResultData(Protocol):
@@ -201,9 +207,17 @@ def _text(label: Any) -> str:
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
+def fixed_time() -> int | None:
+    """Return the time in ``SOURCE_DATE_EPOCH``, if that is set: then files say nothing that differs from run to run."""
+    value = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
+
+
 def now() -> str:
-    """Return the time in UTC, ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    """Return the time in UTC, ISO 8601; that of ``SOURCE_DATE_EPOCH`` if it is set."""
+    seconds = fixed_time()
+    moment = datetime.datetime.fromtimestamp(time.time() if seconds is None else seconds, datetime.UTC)
+    return moment.isoformat(timespec="seconds")
 
 
 def provenance(threads: int | None = None, command: Sequence[str] | None = None) -> dict[str, Any]:
@@ -213,6 +227,8 @@ def provenance(threads: int | None = None, command: Sequence[str] | None = None)
         # Not by importing them: Numba takes a second.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
+    if fixed_time() is not None:
+        return {"versions": versions}
     return {
         "command": list(sys.argv if command is None else command),
         "threads": threads,

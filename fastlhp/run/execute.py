@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,12 @@ from fastlhp.engine.encode import Encoded, has_choice
 from fastlhp.engine.state import LANES, TILE
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study
-from fastlhp.results.counters import HOST_INDEX, N_BINS, ConfigurationResult, Status
-from fastlhp.run.precision import next_look, targets_are_met
-from fastlhp.run.progress import Progress, Timing
+from fastlhp.results.counters import N_BINS, ConfigurationResult, Status, join
+from fastlhp.run.precision import Looks
+from fastlhp.run.progress import Progress, Tally, Timing
+from fastlhp.run.work import UNIT, Work, in_units
 
-__all__ = ["calibrate", "execute"]
-
-UNIT = 16
-"""Replications of a configuration that stay together: few enough that threads share small studies."""
+__all__ = ["calibrate", "execute", "execute_parts"]
 
 TURN_S = 0.05
 """How long a block advances before Python looks at it again."""
@@ -69,62 +66,55 @@ class _Room:
         self.n_lock = max(self.n_lock, sum(vm.lock.count for vm in configuration.vms))
 
 
-class _Task:
-    """A configuration that is being simulated; its arrays are filled by several threads.
+@dataclass
+class _Unit:
+    """Some replications of a configuration, in one block."""
 
-    There is room for all replications that there might be: what is never used takes no memory.
-    """
+    index: int
+    encoded: Encoded
+    replications: range
+    places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def __init__(self, configuration: Configuration, shape: Shape, n_replications: int) -> None:
-        self.index = configuration.index
-        self.configuration = configuration
-        self.shape = shape
-        self.encoded = Encoded(configuration)
-        self.vm = np.zeros((n_replications, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
-        self.host = np.zeros((n_replications, N_HOST_COUNTERS), np.int64)
+    def __post_init__(self) -> None:
+        n = len(self.replications)
+        self.vm = np.zeros((n, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
+        self.host = np.zeros((n, N_HOST_COUNTERS), np.int64)
         self.histogram = np.zeros((2, N_BINS), np.int64)
-        self.n_replications = self.n_missing = 0
-        self.error = 0
 
-    def extend(self, n_replications: int) -> Iterator[_Unit]:
-        """Yield the units up to so many replications."""
-        first, self.n_replications = self.n_replications, n_replications
-        self.n_missing = n_replications - first
-        for start in range(first, n_replications, UNIT):
-            yield _Unit(self, range(start, min(start + UNIT, n_replications)))
+    def items(self) -> NDArray[Any]:
+        return make_items(self.encoded, self.replications, self.vm, self.host, self.histogram)
+
+    def result(self, outcome: NDArray[np.int64]) -> ConfigurationResult:
+        error = int(outcome.min())
+        status, message = (Status.FAILED, error_message(error)) if error < 0 else (Status.OK, "")
+        return ConfigurationResult(
+            self.index, self.vm, self.host, self.histogram, status, message, self.replications.start
+        )
 
 
 @dataclass
-class _Unit:
-    """Some replications of a task, in one block."""
+class _Begun:
+    """A configuration of which something is being simulated, or may be yet."""
 
-    task: _Task
-    replications: range
-    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, N_BINS), np.int64))
-    places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def items(self) -> NDArray[Any]:
-        part = slice(self.replications.start, self.replications.stop)
-        return make_items(
-            self.task.encoded, self.replications, self.task.vm[part], self.task.host[part], self.histogram
-        )
+    shape: Shape
+    encoded: Encoded
 
 
 class _Plan:
     """Which units are still to be simulated, shape by shape; shared by the threads."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, work: Work) -> None:
         self._configurations = study.configurations
-        self._n_replications = study.replications
-        self._rule = study.precision
+        self._work = work
         self._lock = threading.Lock()
         self._units: dict[Shape, deque[_Unit]] = {}
-        self._n_open = 0
+        self._begun: dict[int, _Begun] = {}
         self.rooms: dict[Shape, _Room] = {}
         indices: dict[Shape, list[int]] = {}
-        for configuration in self._configurations:
+        for index in work.indices:
+            configuration = self._configurations[index]
             shape = shape_of(configuration)
-            indices.setdefault(shape, []).append(configuration.index)
+            indices.setdefault(shape, []).append(index)
             self.rooms.setdefault(shape, _Room()).include(configuration)
         # Large hosts first: the small ones then fill the time until the last thread is done.
         self._queue = deque(
@@ -134,38 +124,33 @@ class _Plan:
     @property
     def may_grow(self) -> bool:
         """Whether there may be more units yet, from configurations that are not precise enough."""
-        return self._rule is not None and self._n_open > 0
+        return bool(self._begun)
 
     def take(self, shape: Shape | None) -> tuple[Shape, _Unit] | None:
         """Return the next unit; only one of the given shape, if one is given. None if there is none."""
         with self._lock:
-            for begun in sorted(self._units, reverse=True) if shape is None else [shape]:
-                if self._units.get(begun):
-                    return begun, self._units[begun].popleft()
+            for wanted in sorted(self._units, reverse=True) if shape is None else [shape]:
+                if self._units.get(wanted):
+                    return wanted, self._units[wanted].popleft()
             if not self._queue or shape not in (None, self._queue[0][0]):
                 return None
-            begun, index = self._queue.popleft()
-            task = _Task(self._configurations[index], begun, self._n_replications)
-            self._n_open += 1
-            units = self._units.setdefault(begun, deque())
-            units.extend(task.extend(self._rule.minimum if self._rule else self._n_replications))
-            return begun, units.popleft()
+            wanted, index = self._queue.popleft()
+            self._begun[index] = _Begun(wanted, Encoded(self._configurations[index]))
+            self._add(index, self._work.ranges(index))
+            return wanted, self._units[wanted].popleft()
 
-    def goes_on(self, task: _Task) -> bool:
-        """Whether a task whose units are all done gets another batch of them, because it is not precise enough."""
-        more = None
-        if self._rule is not None and task.error == 0:
-            more = next_look(self._rule, task.n_replications, partial(self._is_met, task))
+    def follow(self, index: int, ranges: Sequence[range]) -> None:
+        """Add what is to follow of a configuration; nothing, if it is finished."""
         with self._lock:
-            if more is None:
-                self._n_open -= 1
+            if ranges:
+                self._add(index, ranges)
             else:
-                self._units[task.shape].extend(task.extend(more))
-        return more is not None
+                del self._begun[index]
 
-    def _is_met(self, task: _Task, n: int) -> bool:
-        assert self._rule is not None
-        return targets_are_met(self._rule, task.configuration, task.vm[:n], task.host[:n])
+    def _add(self, index: int, ranges: Sequence[range]) -> None:
+        begun = self._begun[index]
+        units = self._units.setdefault(begun.shape, deque())
+        units.extend(_Unit(index, begun.encoded, part) for part in in_units(ranges))
 
 
 class _Run:
@@ -174,22 +159,20 @@ class _Run:
     def __init__(
         self,
         study: Study,
+        work: Work,
+        looks: Looks,
         sink: Callable[[ConfigurationResult], None],
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
     ) -> None:
-        self.plan = _Plan(study)
+        self.plan = _Plan(study, work)
         self.seed = study.seed
-        self.events = 0
+        self.tally = Tally(work, progress)
         self.failure: BaseException | None = None
+        self._looks = looks
         self._sink = sink
-        self._progress = progress
         self._stop = stop
         self._lock = threading.Lock()
-        self._n_configurations = study.n_configurations
-        self._n_replications = study.n_configurations * study.replications
-        self._done_configurations = self._done_replications = 0
-        self._started = self._reported = time.perf_counter()
 
     @property
     def is_over(self) -> bool:
@@ -197,50 +180,14 @@ class _Run:
         return self._stop.is_set() or self.failure is not None
 
     def finish(self, unit: _Unit, outcome: NDArray[np.int64]) -> None:
-        """Add a finished unit to its task; hand the task to the sink if that was its last."""
-        task = unit.task
+        """Hand a finished unit to the sink, and see what is to follow it."""
+        part = unit.result(outcome)
         with self._lock:
-            n = len(unit.replications)
-            task.histogram += unit.histogram
-            task.error = min(task.error, int(outcome.min()))
-            task.n_missing -= n
-            part = slice(unit.replications.start, unit.replications.stop)
-            self.events += int(task.host[part, HOST_INDEX["events"]].sum())
-            self._done_replications += n
-            is_last = task.n_missing == 0
-        if not is_last or self.plan.goes_on(task):
-            return
-        vm, host = task.vm[: task.n_replications], task.host[: task.n_replications]
-        result = ConfigurationResult(task.index, vm, host, task.histogram)
-        if task.error < 0:
-            result.status, result.message = Status.FAILED, error_message(task.error)
-        with self._lock:
-            self._done_configurations += 1
-            self._n_replications -= len(task.host) - task.n_replications
-            self._sink(result)
-
-    def report(self, *, at_once: bool = False) -> None:
-        """Tell the caller how far the run is, about five times a second."""
-        now = time.perf_counter()
-        if (
-            self._progress is not None
-            and (at_once or now - self._reported > 0.2)
-            and self._lock.acquire(blocking=False)
-        ):
-            try:
-                self._reported = now
-                self._progress(
-                    Progress(
-                        self._done_configurations,
-                        self._n_configurations,
-                        self._done_replications,
-                        self._n_replications,
-                        self.events,
-                        now - self._started,
-                    )
-                )
-            finally:
-                self._lock.release()
+            following = self._looks.add(part)
+            self.tally.add(part, following)
+            self._sink(part)
+        if following is not None:
+            self.plan.follow(part.index, following)
 
     def work(self) -> None:
         """Simulate until nothing is left; the body of each thread."""
@@ -249,7 +196,7 @@ class _Run:
                 taken = self.plan.take(None)
                 if taken is not None:
                     self._drive(*taken)
-                elif self.plan.may_grow:
+                elif self._looks.may_grow and self.plan.may_grow:
                     time.sleep(TURN_S)
                 else:
                     return
@@ -303,7 +250,7 @@ class _Run:
             # Places in the ring are used in turn: an old unit keeps all later ones.
             units = pending
             n_in_ring = block.n_since(units[0].places[0]) if units else 0
-            self.report()
+            self.tally.report()
 
 
 def execute(
@@ -334,9 +281,39 @@ def execute(
     Timing
         Of the simulation, compilation excluded.
     """
+    begun: dict[int, list[ConfigurationResult]] = {}
+    looks = Looks(study)
+
+    def collect(part: ConfigurationResult) -> None:
+        begun.setdefault(part.index, []).append(part)
+        if looks.is_finished(part.index):
+            sink(join(begun.pop(part.index)))
+
+    work = Work(looks.first, range(study.n_configurations))
+    return execute_parts(
+        study, work, threads=threads, sink=collect, looks=looks, progress=progress, stop=stop
+    )
+
+
+def execute_parts(
+    study: Study,
+    work: Work,
+    *,
+    threads: int,
+    sink: Callable[[ConfigurationResult], None],
+    looks: Looks | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Timing:
+    """Simulate some of a study: as `execute`, but `sink` gets some replications of a configuration at a time.
+
+    With `looks` configurations that are not precise enough go on; without, nothing is done beyond `work`.
+    """
     compile_kernel()
-    run = _Run(study, sink, progress, stop or threading.Event())
-    started = time.perf_counter()
+    if looks is None:
+        looks = Looks()
+    looks.begin(work)
+    run = _Run(study, work, looks, sink, progress, stop or threading.Event())
     workers = [threading.Thread(target=run.work, name=f"fastlhp-{i}", daemon=True) for i in range(threads)]
     for worker in workers:
         worker.start()
@@ -344,11 +321,11 @@ def execute(
         # A join without a limit would keep the main thread from its signals.
         while worker.is_alive():
             worker.join(0.1)
-            run.report()
+            run.tally.report()
     if run.failure is not None:
         raise run.failure
-    run.report(at_once=True)
-    return Timing(events=run.events, engine_seconds=time.perf_counter() - started, threads=threads)
+    run.tally.report(at_once=True)
+    return Timing(events=run.tally.events, engine_seconds=run.tally.elapsed_s, threads=threads)
 
 
 def compile_kernel() -> None:

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from fastlhp.analysis.estimates import estimate
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.precision import StopRule, Target
-from fastlhp.results.counters import ConfigurationResult
+from fastlhp.model.study import Study
+from fastlhp.results.counters import ConfigurationResult, Status, join
 from fastlhp.results.metrics import METRICS, Block, Context
 from fastlhp.results.results import Summary
+from fastlhp.run.work import Work
 
-__all__ = ["is_precise", "next_look", "targets_are_met"]
+__all__ = ["Looks", "is_precise", "next_look", "targets_are_met"]
 
 
 def is_precise(target: Target, summary: Summary) -> npt.NDArray[np.bool_]:
@@ -111,3 +113,103 @@ def targets_are_met(
         is_precise(target, estimate(METRICS[target.metric], read, target.confidence)).all()
         for target in rule.targets
     )
+
+
+class Looks:
+    """What is to be simulated of each configuration, decided as results come in.
+
+    Parameters
+    ----------
+    study : Study, optional
+        Without one nothing is decided: what is begun with is all there is.
+
+    Attributes
+    ----------
+    first : int
+        Replications of a configuration before anything is decided.
+    """
+
+    def __init__(self, study: Study | None = None) -> None:
+        self._study = study
+        self._rule = None if study is None else study.precision
+        self.first = 0 if study is None else study.replications
+        if self._rule is not None:
+            self.first = self._rule.minimum
+        self._work: Work | None = None
+        self._left: dict[int, int] = {}
+        self._parts: dict[int, list[ConfigurationResult]] = {}
+        self._wanted: dict[int, int] = {}
+        self._finished: set[int] = set()
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a configuration may be replicated further than is known yet."""
+        return self._rule is not None
+
+    def wanted(self, index: int) -> int:
+        """Return how many replications of a configuration there are to be, as far as that is decided."""
+        return self._wanted.get(index, self.first)
+
+    def total(self, index: int) -> int | None:
+        """Return how many replications a configuration has; None if that is not decided yet."""
+        return self.wanted(index) if self._rule is None or index in self._finished else None
+
+    def is_finished(self, index: int) -> bool:
+        """Whether nothing is missing of a configuration of which something was added."""
+        return index in self._finished if self._rule else index not in self._left
+
+    def begin(self, work: Work) -> None:
+        """Say what is about to be simulated."""
+        self._work = work
+
+    def add(self, part: ConfigurationResult) -> list[range] | None:
+        """Take note of finished replications and return what is to follow.
+
+        Nothing, an empty list, follows if the configuration is finished; None says that others of its replications
+        have to be finished before anything can be said.
+        """
+        index = part.index
+        if self._rule is None:
+            left = self._left.pop(index, None)
+            if left is None:
+                assert self._work is not None
+                left = sum(map(len, self._work.ranges(index)))
+            if left > len(part.host):
+                self._left[index] = left - len(part.host)
+                return None
+            return []
+        parts = self._parts.setdefault(index, [])
+        parts.append(part)
+        if _missing(parts, self.wanted(index)):
+            return None
+        while (n := self._next(parts, self.wanted(index))) is not None:
+            self._wanted[index] = n
+            if missing := _missing(parts, n):
+                return missing
+        del self._parts[index]
+        self._finished.add(index)
+        return []
+
+    def _next(self, parts: list[ConfigurationResult], n: int) -> int | None:
+        """Return after how many replications to look again; ``parts`` have all of the first ``n``."""
+        assert self._rule is not None and self._study is not None
+        rule = self._rule
+        result = join(part for part in parts if part.first < n)
+        if result.status != Status.OK:
+            return None
+        configuration = self._study.configurations[result.index]
+        return next_look(
+            rule, n, lambda k: targets_are_met(rule, configuration, result.vm[:k], result.host[:k])
+        )
+
+
+def _missing(parts: list[ConfigurationResult], n: int) -> list[range]:
+    """Return which of the first ``n`` replications are in none of the parts."""
+    missing, at = [], 0
+    for part in sorted(parts, key=lambda part: part.first):
+        if at < min(part.first, n):
+            missing.append(range(at, min(part.first, n)))
+        at = max(at, part.stop)
+    if at < n:
+        missing.append(range(at, n))
+    return missing

@@ -1,13 +1,18 @@
 """What a running study reports, and how the commands show it."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["Progress", "ProgressReporter", "Timing", "si"]
+if TYPE_CHECKING:
+    from fastlhp.results.counters import ConfigurationResult
+    from fastlhp.run.work import Work
+
+__all__ = ["Progress", "ProgressReporter", "Tally", "Timing", "format_elapsed", "si"]
 
 LINE_INTERVAL_S = 30.0
 
@@ -26,6 +31,8 @@ class Progress:
         Simulated events so far.
     elapsed_s : float
         Wall time since the engine started, in s.
+    earlier_replications : int
+        How many of the finished replications are from before that: an earlier run that is resumed.
     """
 
     done_configurations: int
@@ -34,6 +41,7 @@ class Progress:
     n_replications: int
     events: int
     elapsed_s: float
+    earlier_replications: int = 0
 
     @property
     def events_per_second(self) -> float:
@@ -43,9 +51,10 @@ class Progress:
     @property
     def remaining_s(self) -> float | None:
         """Wall time left at the pace so far, in s; None while nothing is finished."""
-        if not self.done_replications:
+        done = self.done_replications - self.earlier_replications
+        if not done:
             return None
-        return self.elapsed_s * (self.n_replications - self.done_replications) / self.done_replications
+        return self.elapsed_s * (self.n_replications - self.done_replications) / done
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,73 @@ class Timing:
         return self.events / self.engine_seconds if self.engine_seconds > 0 else 0.0
 
 
+class Tally:
+    """Counts what is finished, and tells about it about five times a second; for several threads.
+
+    Parameters
+    ----------
+    work : Work
+        What is to be done.
+    progress : callable, optional
+        Told.
+
+    Attributes
+    ----------
+    events : int
+        Simulated events so far.
+    """
+
+    def __init__(self, work: "Work", progress: Callable[[Progress], None] | None) -> None:
+        self.events = 0
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._n_configurations = work.n_total
+        self._configurations = work.n_total - len(work.indices)
+        self._replications = self._earlier = work.n_earlier
+        self._n_replications = work.n_earlier + work.n_replications
+        self._started = self._reported = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time since the start, in s."""
+        return time.perf_counter() - self._started
+
+    def add(self, part: "ConfigurationResult", following: Sequence[range] | None) -> None:
+        """Count some replications of a configuration, and what is to follow them (see `Looks.add`)."""
+        from fastlhp.results.counters import HOST_INDEX
+
+        with self._lock:
+            self._replications += len(part.host)
+            self.events += int(part.host[:, HOST_INDEX["events"]].sum())
+            if following is not None:
+                self._n_replications += sum(map(len, following))
+                self._configurations += not following
+
+    def report(self, *, at_once: bool = False) -> None:
+        """Tell how far it is, if it is time."""
+        now = time.perf_counter()
+        if (
+            self._progress is not None
+            and (at_once or now - self._reported > 0.2)
+            and self._lock.acquire(blocking=False)
+        ):
+            try:
+                self._reported = now
+                self._progress(
+                    Progress(
+                        self._configurations,
+                        self._n_configurations,
+                        self._replications,
+                        self._n_replications,
+                        self.events,
+                        now - self._started,
+                        self._earlier,
+                    )
+                )
+            finally:
+                self._lock.release()
+
+
 def si(value: float) -> str:
     """Return a number with three digits and an SI prefix: ``41.3 M``."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -80,7 +156,8 @@ def si(value: float) -> str:
     return f"{value:.3g} "
 
 
-def _duration(seconds: float | None) -> str:
+def format_elapsed(seconds: float | None) -> str:
+    """Return a time in s as ``1:02:03``; a question mark if it is not known."""
     if seconds is None:
         return "?"
     minutes, s = divmod(round(seconds), 60)
@@ -150,7 +227,7 @@ class ProgressReporter:
         return (
             f"{progress.done_configurations}/{progress.n_configurations} configurations, "
             f"{share:.1f} % of the replications, {si(progress.events_per_second)}events/s, "
-            f"{_duration(progress.elapsed_s)} elapsed, {_duration(progress.remaining_s)} left"
+            f"{format_elapsed(progress.elapsed_s)} elapsed, {format_elapsed(progress.remaining_s)} left"
         )
 
     def _show_bar(self, progress: Progress) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastlhp.model.configuration import Configuration
     from fastlhp.model.study import Study
 
-__all__ = ["Speed", "estimate_events", "read_speed", "write_speed"]
+__all__ = ["Speed", "estimate_events", "events_per_replication", "read_speed", "write_speed"]
 
 _SAMPLED = 20_000
 
@@ -77,11 +77,9 @@ def write_speed(events_per_second: float, threads: int) -> None:
 
 
 def estimate_events(study: "Study") -> float:
-    """Return about how many events a study has.
+    """Return about how many events a study has, see `events_per_replication`.
 
-    A vCPU that runs has two events a cycle (the end of the work outside and inside the lock), and at most as
-    many run as there are pCPUs. Spinning, halting and the hypervisor's own events are not counted; of very
-    large sweeps only a part is looked at.
+    Of very large sweeps only a part is looked at.
 
     Parameters
     ----------
@@ -96,11 +94,16 @@ def estimate_events(study: "Study") -> float:
     count = study.n_configurations
     step = max(1, count // _SAMPLED)
     chosen = range(0, count, step)
-    total = math.fsum(_events_per_replication(study.configurations[index]) for index in chosen)
+    total = math.fsum(events_per_replication(study.configurations[index]) for index in chosen)
     return total * count / len(chosen) * study.replications
 
 
-def _events_per_replication(configuration: "Configuration") -> float:
+def events_per_replication(configuration: "Configuration") -> float:
+    """Return about how many events a replication has.
+
+    A vCPU that runs has two events a cycle (the end of the work outside and inside the lock), and at most as
+    many run as there are pCPUs. Spinning, halting and the hypervisor's own events are not counted.
+    """
     vcpus = configuration.n_vcpu
     rate_per_ns = math.fsum(2 * vm.vcpus / vm.mean_cycle_ns for vm in configuration.vms) / vcpus
     running = min(configuration.host.pcpus, vcpus)

@@ -1,5 +1,6 @@
 """The command and `fastlhp.run`, with a stand-in for the engine; the last test runs the real one."""
 
+import dataclasses
 import importlib
 import os
 import signal
@@ -47,7 +48,7 @@ def fake_result(study, index):
     return ConfigurationResult(index, vm, np.ones((r, len(HOST_COUNTERS)), dtype=np.int64))
 
 
-def fake_execute(study, *, threads, sink, progress, stop):
+def fake_execute(study, *, threads, sink, progress, stop=None):
     for i in range(study.n_configurations):
         sink(fake_result(study, i))
         if progress is not None:
@@ -61,6 +62,7 @@ def engine(monkeypatch):
     """Install a stand-in for the engine; its `execute` may be replaced."""
     module = types.ModuleType("fastlhp.run.execute")
     module.execute = fake_execute
+    module.execute_parts = lambda study, work, looks, **options: module.execute(study, **options)
     monkeypatch.setitem(sys.modules, "fastlhp.run.execute", module)
     return module
 
@@ -128,7 +130,7 @@ def test_bad_input_writes_nothing(engine, folder):
 def test_a_failed_configuration_fails_alone(engine, folder):
     def execute(study, *, threads, sink, progress, stop):
         sink(fake_result(study, 2))
-        sink(ConfigurationResult(1, status=Status.FAILED, message="lane 5 is stuck"))
+        sink(dataclasses.replace(fake_result(study, 1), status=Status.FAILED, message="lane 5 is stuck"))
         sink(fake_result(study, 0))
         return Timing(10, 0.1, threads)
 
@@ -183,7 +185,7 @@ def execute(study, *, threads, sink, progress, stop):
     return Timing(10, 0.1, threads)
 
 module = types.ModuleType("fastlhp.run.execute")
-module.execute = execute
+module.execute_parts = lambda study, work, looks, **options: execute(study, **options)
 sys.modules["fastlhp.run.execute"] = module
 main()
 """

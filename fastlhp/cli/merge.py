@@ -1,0 +1,34 @@
+"""``fastlhp merge``: one result file out of those of the shares of a study."""
+
+import click
+
+from fastlhp.errors import FastlhpError
+
+__all__ = ["command"]
+
+_FAILED, _BAD_INPUT = 1, 2
+
+
+@click.command()
+@click.argument("parts", metavar="PART.h5...", type=click.Path(), nargs=-1, required=True)
+@click.option("-o", "--output", metavar="OUT.h5", type=click.Path(), required=True, help="The file to write.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.pass_context
+def command(context: click.Context, parts: tuple[str, ...], output: str, force: bool) -> None:
+    """Put the result files of the shares of a study together (fastlhp run --shard I/N)."""
+    from fastlhp.results.merge import merge
+
+    try:
+        merged = merge(parts, output, force=force)
+    except FastlhpError as error:
+        click.echo(f"fastlhp: {error}", err=True)
+        context.exit(_BAD_INPUT)
+    for what, indices in (("failed", merged.failed), ("are in none of the files", merged.missing)):
+        if indices:
+            shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
+            click.echo(
+                f"fastlhp: {len(indices)} of {merged.n_configurations} configurations {what}: {shown}",
+                err=True,
+            )
+    if merged.failed or merged.missing:
+        context.exit(_FAILED)

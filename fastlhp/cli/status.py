@@ -1,0 +1,76 @@
+"""``fastlhp status``: how far a run is."""
+
+import os
+import time
+
+import click
+
+from fastlhp.errors import FastlhpError
+
+__all__ = ["command"]
+
+_BAD_INPUT = 2
+
+
+@click.command()
+@click.argument("path", metavar="OUT.h5", type=click.Path())
+@click.pass_context
+def command(context: click.Context, path: str) -> None:
+    """Say how far a run is, from another terminal: of its result file or of the folder OUT.h5.partial."""
+    from fastlhp.run.job import partial_folder
+
+    try:
+        folder = path if os.path.isdir(path) else partial_folder(path)
+        if os.path.isdir(folder):
+            _show_folder(folder)
+        else:
+            _show_file(path)
+    except FastlhpError as error:
+        click.echo(f"fastlhp: {error}", err=True)
+        context.exit(_BAD_INPUT)
+
+
+def _show(name: str, value: str) -> None:
+    click.echo(f"{name:<15} {value}")
+
+
+def _show_folder(folder: str) -> None:
+    from fastlhp.run.progress import format_elapsed
+    from fastlhp.run.store import survey
+
+    found = survey(folder)
+    run = found.manifest.run
+    n = len(found.manifest.indices)
+    wanted = n * run["replications"]
+    _show(
+        "study", f"{found.manifest.about.get('source', '')}, begun {found.manifest.about.get('created', '')}"
+    )
+    if run["shard"]:
+        _show("shard", run["shard"])
+    running = {True: "running", False: "not running; --resume goes on", None: "not known"}
+    _show("state", running[found.is_running])
+    if run.get("precision"):
+        # Whether a configuration is precise enough only its results can tell.
+        _show("replications", f"{found.replications} of {n} configurations, at most {wanted} in all")
+    else:
+        _show("configurations", f"{found.configurations} of {n}")
+        share = 100 * found.replications / max(wanted, 1)
+        _show("replications", f"{found.replications} of {wanted} ({share:.1f} %)")
+    if found.last is not None:
+        _show("last shard", f"{format_elapsed(time.time() - found.last)} ago")
+    if found.is_running and found.per_second and not run.get("precision"):
+        _show("left", f"about {format_elapsed((wanted - found.replications) / found.per_second)}")
+    for path in found.damaged:
+        _show("damaged", path)
+
+
+def _show_file(path: str) -> None:
+    from fastlhp.results.counters import Status
+    from fastlhp.results.file import FileData
+
+    data = FileData(path)
+    _show("study", f"{data.attributes.title}, begun {data.attributes.created}")
+    for status in Status:
+        count = int((data.status == status).sum())
+        if count or status == Status.OK:
+            _show(status.name.lower().replace("_", " "), f"{count} of {len(data.status)} configurations")

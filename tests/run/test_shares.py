@@ -1,0 +1,127 @@
+"""Shares of a study that are run by themselves, merged, and the state of a run."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+from click.testing import CliRunner
+from studies import environment, prepare
+
+import fastlhp
+from fastlhp.cli.main import main
+from fastlhp.results.merge import merge
+from fastlhp.run.store import shard_files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study as a whole and in three shares, the second of which was interrupted."""
+    folder = tmp_path_factory.mktemp("shares")
+    command = prepare(folder)
+
+    def run(*more: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [*command, "--threads", "1", *more], env=environment(), timeout=120, check=False
+        )
+
+    assert run("-o", str(folder / "whole.h5")).returncode == 0
+    for i in (1, 2, 3):
+        out = folder / f"part-{i}.h5"
+        more = ["-o", str(out), "--shard", f"{i}/3", "--resume"]
+        if i == 2:
+            process = subprocess.Popen([*command, "--threads", "1", *more], env=environment())
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                if os.path.isdir(f"{out}.partial") and shard_files(f"{out}.partial"):
+                    process.send_signal(signal.SIGTERM)
+                    break
+                time.sleep(0.01)
+            process.wait(60)
+        assert run(*more).returncode == 0
+    return folder
+
+
+def command(*arguments: object) -> "tuple[int, str, str]":
+    done = CliRunner(env={"SOURCE_DATE_EPOCH": "0"}).invoke(main, [str(argument) for argument in arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_shares_merged_are_the_study(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    parts = [folder / f"part-{i}.h5" for i in (3, 1, 2)]
+    assert command("merge", *parts, "-o", out) == (0, "", "")
+    assert out.read_bytes() == (folder / "whole.h5").read_bytes()
+    # The same configuration twice is no harm.
+    assert command("merge", folder / "whole.h5", *parts, "-o", out, "--force") == (0, "", "")
+    assert out.read_bytes() == (folder / "whole.h5").read_bytes()
+
+
+def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
+    code, _, errors = command("merge", folder / "part-1.h5", folder / "part-3.h5", "-o", tmp_path / "out.h5")
+    assert code == 1 and "12 of 36 configurations are in none of the files" in errors
+    merged = fastlhp.open(tmp_path / "out.h5")
+    part = fastlhp.open(folder / "part-2.h5")
+    assert ((merged.status == 2) == (part.status == 0)).all()
+
+
+def test_what_does_not_belong_together_is_refused(folder: Path, tmp_path: Path) -> None:
+    study = fastlhp.load(folder / "study.toml").with_(replications=2, seed=12)
+    fastlhp.run(study, output=tmp_path / "other.h5")
+    code, _, errors = command("merge", folder / "part-1.h5", tmp_path / "other.h5", "-o", tmp_path / "out.h5")
+    assert code == 2 and "seed 12 instead of 11, replications 2 instead of 40" in errors
+    code, _, errors = command("merge", folder / "part-1.h5", folder / "study.toml", "-o", tmp_path / "out.h5")
+    assert code == 2 and "is not an HDF5 file" in errors
+    code, _, errors = command("merge", folder / "part-1.h5", "-o", folder / "part-2.h5")
+    assert code == 2 and "exists" in errors
+    assert os.listdir(tmp_path) == ["other.h5"]
+
+
+def test_a_damaged_part_is_refused(folder: Path, tmp_path: Path) -> None:
+    content = (folder / "part-1.h5").read_bytes()
+    (tmp_path / "part.h5").write_bytes(content[: len(content) // 2])
+    code, _, errors = command("merge", tmp_path / "part.h5", folder / "part-2.h5", "-o", tmp_path / "out.h5")
+    assert code == 2 and "part.h5 is truncated or damaged" in errors
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file.attrs["format_version"], file.attrs["fastlhp_version"] = 1, "0"
+    with pytest.raises(fastlhp.results.file.ResultFileError, match="damaged"):
+        merge([tmp_path / "part.h5"], tmp_path / "out.h5")
+    assert os.listdir(tmp_path) == ["part.h5"]
+
+
+def test_a_share_shows_what_it_has(folder: Path) -> None:
+    code, out, _ = command("show", folder / "part-1.h5")
+    assert code == 0 and "not run" in out.replace("_", " ")
+
+
+def test_status(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    process = subprocess.Popen(
+        [*prepare(tmp_path, "200ms"), "-o", str(out)], env=environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if os.path.isdir(f"{out}.partial") and len(shard_files(f"{out}.partial")) > 1:
+                break
+            time.sleep(0.01)
+        code, running, _ = command("status", out)
+        assert code == 0 and "state           running" in running and " of 36\n" in running
+        assert "of 1440 (" in running and "last shard      0:0" in running
+    finally:
+        process.kill()
+        process.wait()
+    Path(shard_files(f"{out}.partial")[0]).write_bytes(b"PK")
+    code, killed, _ = command("status", f"{out}.partial")
+    assert code == 0 and "not running; --resume goes on" in killed and "damaged         " in killed
+    code, whole, _ = command("status", folder / "whole.h5")
+    assert code == 0 and "ok              36 of 36 configurations" in whole
+    code, _, errors = command("status", tmp_path / "nothing.h5")
+    assert code == 2 and "there is no file" in errors
+    (tmp_path / "empty").mkdir()
+    code, _, errors = command("status", tmp_path / "empty")
+    assert code == 2 and "is no folder of a run" in errors
