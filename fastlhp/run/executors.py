@@ -22,6 +22,10 @@ from fastlhp.errors import FastlhpError
 __all__ = ["ExecutorError", "Pool", "open_pool"]
 
 
+_GRACE_S = 1.0
+"""How long an executor may take to notice that it has lost a worker."""
+
+
 class ExecutorError(FastlhpError, RuntimeError):
     """Workers cannot be had."""
 
@@ -86,22 +90,48 @@ def _processes(workers: int) -> Iterator[Pool]:
     from concurrent.futures.process import BrokenProcessPool
 
     made: list[ProcessPoolExecutor] = []
-    others = set(multiprocessing.active_children())
+    is_over = threading.Event()
 
     def start() -> Executor:
         # Not by fork: this process has threads.
         context = multiprocessing.get_context("spawn")
-        made.append(ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker))
-        return made[-1]
+        executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+        made.append(executor)
+        threading.Thread(target=_break_up_if_stuck, args=(executor, is_over), daemon=True).start()
+        return executor
 
     try:
         yield Pool(start(), lambda: workers, (BrokenProcessPool,), start)
     finally:
+        is_over.set()
         for executor in made:
+            _break_up(executor)
             executor.shutdown(wait=False, cancel_futures=True)
-        # A chunk that is no longer wanted may take seconds.
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
+
+
+def _break_up_if_stuck(executor: ProcessPoolExecutor, is_over: threading.Event) -> None:
+    """Break up an executor that does not notice the loss of a worker."""
+    while not is_over.wait(_GRACE_S):
+        if any(process.exitcode is not None for process in _workers_of(executor)):
+            break
+    if not is_over.wait(_GRACE_S) and not getattr(executor, "_broken", True):
+        _break_up(executor)
+
+
+def _workers_of(executor: ProcessPoolExecutor) -> list[Any]:
+    return list((getattr(executor, "_processes", None) or {}).values())
+
+
+def _break_up(executor: ProcessPoolExecutor) -> None:
+    """End all workers at once, so that the executor knows that it is broken.
+
+    One that was killed while it sent or received has left half a message, and a lock that all of them share. Then the
+    executor waits for ever for the other half, unless all who could send it are gone, this process among them.
+    """
+    for process in _workers_of(executor):
+        process.kill()
+    with contextlib.suppress(AttributeError, OSError):
+        executor._result_queue._writer.close()  # type: ignore[attr-defined]
 
 
 def _begin_worker() -> None:

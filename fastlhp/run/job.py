@@ -131,7 +131,7 @@ class Job:
 
     def work(self) -> Work:
         """Return what is left to do, as far as that is decided."""
-        return self.store.work(self._looks.wanted)
+        return self.store.work(self._looks)
 
     def simulate(
         self,
@@ -191,7 +191,7 @@ class Job:
             fingerprint=manifest.fingerprint,
             folder=self.directory,
         ) as writer:
-            for result in self.store.results(self._looks.total):
+            for result in self.store.results(self._looks):
                 writer.write(result)
             self.failures, self.n_finished = writer.failures, writer.finished
             is_complete = writer.written == len(self.indices)

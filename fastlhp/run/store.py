@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ import numpy.typing as npt
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HISTOGRAMS, HOST_COUNTERS, N_BINS, VM_COUNTERS, ConfigurationResult, join
 from fastlhp.run.work import Shard, Work
+
+if TYPE_CHECKING:
+    from fastlhp.run.precision import Looks
 
 __all__ = [
     "Manifest",
@@ -615,17 +618,19 @@ class Store:
                 end = (row[0], row[1] + row[2])
         return np.array(kept)
 
-    def work(self, wanted: Callable[[int], int] | None = None) -> Work:
+    def work(self, looks: Looks | None = None) -> Work:
         """Return what is left to do.
 
         Parameters
         ----------
-        wanted : callable, optional
-            Says how many replications of a configuration there are to be; the study's by default.
+        looks : Looks, optional
+            Knows how many replications of a configuration there are to be; by default all those of the study.
         """
         replications, n = self.manifest.run["replications"], self.manifest.run["configurations"]
-        if wanted is None:
-            wanted = lambda index: replications  # noqa: E731
+
+        def wanted(index: int) -> int:
+            return looks.wanted(index) if looks else int(replications)
+
         rows = self._rows()
         done = np.bincount(rows[:, 0], weights=rows[:, 2], minlength=n).astype(np.int64)
         indices = self.manifest.indices
@@ -639,24 +644,23 @@ class Store:
         for index, at in position.items():
             if at < wanted(index):
                 gaps[index].append(range(at, wanted(index)))
-        fresh = wanted(-1)
-        return Work(fresh, left, gaps, len(indices), int(done.sum()))
+        return Work(looks.first if looks else replications, left, gaps, len(indices), int(done.sum()))
 
     def parts(self) -> Iterator[ConfigurationResult]:
         """Yield all that is finished, in the order of configurations and replications, nothing twice."""
         for _, _, parts in self._by_configuration():
             yield from parts()
 
-    def results(self, total: Callable[[int], int | None] | None = None) -> Iterator[ConfigurationResult]:
+    def results(self, looks: Looks | None = None) -> Iterator[ConfigurationResult]:
         """Yield the configurations that are finished, in their order.
 
         Parameters
         ----------
-        total : callable, optional
-            Says how many replications a configuration has, None if that is not known; the study's by default.
+        looks : Looks, optional
+            Knows how many replications a finished configuration has; by default all those of the study.
         """
         for index, n, parts in self._by_configuration():
-            if n == (self.manifest.run["replications"] if total is None else total(index)):
+            if n == (looks.total(index) if looks else self.manifest.run["replications"]):
                 yield join(parts())
 
     def _by_configuration(self) -> Iterator[tuple[int, int, Callable[[], Iterator[ConfigurationResult]]]]:
