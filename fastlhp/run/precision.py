@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastlhp.analysis.estimates import estimate
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.precision import StopRule, Target
 from fastlhp.model.study import Study
@@ -102,6 +101,8 @@ def targets_are_met(
     host : ndarray of int64, shape (replication, counter)
         Counters of the host.
     """
+    from fastlhp.analysis.estimates import estimate  # SciPy, which takes a quarter of a second to load
+
     context = Context.of([configuration], 1)
     result = ConfigurationResult(configuration.index, vm, host)
     block = Block(context, configuration.index, [result], len(host), context.n_vms)
