@@ -31,6 +31,7 @@ from fastlhp.engine.state import (
     TILE,
     TILE_SIZE,
     VCPU_SHIFT,
+    block_at,
     host_at,
 )
 from fastlhp.engine.waits import lane_value, note_wait
@@ -44,9 +45,6 @@ _NONE, _LOWEST = np.uint64(0), np.uint64(1)
 ITEMS = 4096
 """Places in the ring of items of a block."""
 
-# The queue of a block: what `advance` shares with Python. Items are counted from its start on.
-NEXT_ITEM, COUNT, RUNNING_LANES, STEPS = range(4)
-
 
 @device
 def is_resting(host):
@@ -55,12 +53,12 @@ def is_resting(host):
 
 
 @device
-def _load(host, queue, items):
-    """Start the next item of the queue in a lane, or put the lane to rest."""
-    if queue[NEXT_ITEM] < queue[COUNT]:
-        start_replication(host, items + queue[NEXT_ITEM] % ITEMS * _ITEM_SIZE)
-        queue[NEXT_ITEM] += 1
-        queue[RUNNING_LANES] += 1
+def _load(host, block):
+    """Start the next item in a lane, or put the lane to rest."""
+    if block.next_item < block.n_items:
+        start_replication(host, block.items + block.next_item % ITEMS * _ITEM_SIZE)
+        block.next_item += 1
+        block.n_running += 1
         lane_value(host, DEADLINE).value = np.int32(0)
         look(host)
     else:
@@ -70,30 +68,30 @@ def _load(host, queue, items):
 
 
 @device
-def _finish(host, queue, items):
+def _finish(host, block):
     """The replication is over: the lane takes another."""
     close_window(host, host.edge)
-    queue[RUNNING_LANES] -= 1
-    _load(host, queue, items)
+    block.n_running -= 1
+    _load(host, block)
 
 
 @device
-def _handle(host, queue, items):
+def _handle(host, block):
     """Handle the event that `look` has found, and look again."""
     if handle(host):
-        _finish(host, queue, items)
+        _finish(host, block)
     else:
         look(host)
 
 
 @device
-def _act(host, queue, items):
+def _act(host, block):
     """Let scalar code go on with the lane until its course begins."""
     while not is_resting(host):
         if not go_on(host):
             resume(host, deadline_of(host))
             return
-        _finish(host, queue, items)
+        _finish(host, block)
 
 
 @device
@@ -104,7 +102,7 @@ def _draw(host):
 
 
 @device
-def _serve(hosts, waits, draws, ends, queue, items):
+def _serve(hosts, waits, draws, ends, block):
     """Do for the lanes whose bits are set what the passes left to scalar code; one kind of work after the other."""
     while waits != _NONE:
         note_wait(host_at(hosts, np.int64(lowest_bit(waits))))
@@ -114,45 +112,43 @@ def _serve(hosts, waits, draws, ends, queue, items):
         ends &= ends - _LOWEST
         interrupt(host)
         look(host)
-        _handle(host, queue, items)
-        _act(host, queue, items)
+        _handle(host, block)
+        _act(host, block)
     while draws != _NONE:
         _draw(host_at(hosts, np.int64(lowest_bit(draws))))
         draws &= draws - _LOWEST
 
 
 @kernel
-def advance(hosts, rows, locks, lanes, draws, choices, queue, items, limits, n_steps):
-    """Advance all lanes of a block by at most ``n_steps`` steps.
-
-    Mutates everything but ``limits``: tiles of rows, tiles of locks, bytes from a lane's draws to the next one's, lanes in
-    use, whether there are choices, whether scalar code does everything, and a 0 that LLVM cannot know (see `passes`).
-    """
-    n_tiles, n_lock_tiles, lane_bytes, in_use = limits[0], limits[1], limits[2], limits[3]
-    has_choices, scalar_only = limits[4] != 0, limits[5] != 0
-    zero = np.int32(limits[6])
+def advance(address, n_steps):
+    """Advance all lanes of the block at an address by at most so many steps."""
+    block = block_at(address, 0)
+    hosts, rows, locks, lanes = block.hosts, block.rows, block.locks, block.lanes
+    draws, choices, lane_bytes = block.draws, block.choices, block.lane_bytes
+    n_tiles, n_lock_tiles, in_use = block.n_tiles, block.n_lock_tiles, block.in_use
+    has_choices, scalar_only, zero = block.has_choices != 0, block.scalar_only != 0, np.int32(block.zero)
     for lane in range(in_use):
         host = host_at(hosts, lane)
-        if is_resting(host) and queue[NEXT_ITEM] < queue[COUNT]:
-            _load(host, queue, items)
+        if is_resting(host) and block.next_item < block.n_items:
+            _load(host, block)
             if not scalar_only:
-                _act(host, queue, items)
+                _act(host, block)
     for _ in range(n_steps):
-        if queue[RUNNING_LANES] == 0:
+        if block.n_running == 0:
             break
-        queue[STEPS] += 1
+        block.n_steps += 1
         if scalar_only:
             for lane in range(in_use):
                 if not is_resting(host_at(hosts, lane)):
-                    _handle(host_at(hosts, lane), queue, items)
+                    _handle(host_at(hosts, lane), block)
         elif has_choices:
             next_attempts_and_choices(rows, lanes, n_tiles, draws, choices, lane_bytes)
             needs = carry_out_choices(rows, lanes, locks, n_tiles, n_lock_tiles, zero)
-            _serve(hosts, needs[0], needs[1], needs[2], queue, items)
+            _serve(hosts, needs[0], needs[1], needs[2], block)
         else:
             next_attempts(rows, lanes, n_tiles, draws, lane_bytes)
             needs = carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero)
-            _serve(hosts, needs[0], needs[1], needs[2], queue, items)
+            _serve(hosts, needs[0], needs[1], needs[2], block)
 
 
 class Block:
@@ -217,9 +213,21 @@ class Block:
         )
         self._memory = memory
         self.rows, self.free, self.lanes = memory["rows"], memory["free"], memory["lanes"]
-        self._queue = np.zeros(4, i8)
-        zero = 0
-        self._limits = np.array([n_tile, n_lock_tile, 4 * n_draw, lanes, choices, scalar_only, zero], i8)
+        self._items = np.zeros(ITEMS, state.ITEM)
+        self._shared = np.zeros(1, state.BLOCK_STATE)
+        shared = self._shared[0]
+        for name, array in (
+            ("hosts", memory["hosts"]),
+            ("rows", self.rows),
+            ("lanes", self.lanes),
+            ("locks", self.free),
+            ("draws", memory["draws"]),
+            ("choices", memory["choices"]),
+            ("items", self._items),
+        ):
+            shared[name] = array.ctypes.data
+        shared["n_tiles"], shared["n_lock_tiles"], shared["lane_bytes"] = n_tile, n_lock_tile, 4 * n_draw
+        shared["in_use"], shared["has_choices"], shared["scalar_only"] = lanes, choices, scalar_only
         for lane in range(LANES):
             host = memory["hosts"][lane]
             for name in ("rows", "lanes", "free"):
@@ -248,17 +256,16 @@ class Block:
             host["n_row"] = n_tile * TILE
         self.rows.reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, NEXT] = NEVER
         self.lanes.reshape(-1, STRIDE)[DEADLINE] = -1
-        self._items = np.zeros(ITEMS, state.ITEM)
 
     @property
     def n_waiting(self) -> int:
         """Items that no lane has started yet."""
-        return int(self._queue[COUNT] - self._queue[NEXT_ITEM])
+        return int(self._shared["n_items"][0] - self._shared["next_item"][0])
 
     @property
     def is_busy(self) -> bool:
         """Whether anything is left to do."""
-        return bool(self._queue[RUNNING_LANES] > 0 or self.n_waiting > 0)
+        return bool(self._shared["n_running"][0] > 0 or self.n_waiting > 0)
 
     def append(self, items: NDArray[Any]) -> NDArray[np.int64]:
         """Give the block more work.
@@ -273,9 +280,9 @@ class Block:
         ndarray of int64
             Their places, for `outcome`.
         """
-        places = (self._queue[COUNT] + np.arange(len(items))) % ITEMS
+        places = (self._shared["n_items"][0] + np.arange(len(items))) % ITEMS
         self._items[places] = items
-        self._queue[COUNT] += len(items)
+        self._shared["n_items"] += len(items)
         return places
 
     def outcome(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -284,20 +291,11 @@ class Block:
 
     def n_since(self, place: int) -> int:
         """How many places of the ring have been used from the one given on."""
-        return int((self._queue[COUNT] - place) % ITEMS)
+        return int((self._shared["n_items"][0] - place) % ITEMS)
 
     def advance(self, n_steps: int) -> bool:
         """Advance by at most so many steps; false when everything is done. Releases the GIL."""
-        advance(
-            *(
-                self._memory[name].ctypes.data
-                for name in ("hosts", "rows", "free", "lanes", "draws", "choices")
-            ),
-            self._queue,
-            self._items.ctypes.data,
-            self._limits,
-            n_steps,
-        )
+        advance(self._shared.ctypes.data, n_steps)
         return self.is_busy
 
 

@@ -1,13 +1,13 @@
-"""A shorter way through Numba for functions that are as plain as device functions are.
+"""A shorter way through Numba for functions that are as plain as those of kernels are.
 
-Numba takes every function through two dozen passes. Most of them look for what device functions do not have: closures,
+Numba takes every function through two dozen passes. Most of them look for what these do not have: closures,
 comprehensions, array expressions, loops over literals. A kernel has hundreds of functions, and so took half a minute.
 Here a plain function takes only the passes that concern it; what operators return is found out once for each pair of
-types and not for every line, and types once if there is no loop; there are no reference counts without arrays, no
-check after a call that cannot fail, and no place in memory for a variable that is set once, at the start.
+types and not for every line, and types once if there is no loop; there are no reference counts, for arrays are views;
+no check after a call that cannot fail, and no place in memory for a variable that is set once, at the start.
 The code does the same. A function that is not plain takes all passes.
 
-This uses parts of Numba that are not documented: `jit` does without this module if it cannot be imported.
+This uses parts of Numba that are not documented, so the project's dependency names the versions that have them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,8 @@ from numba.core.errors import ForceLiteralArg, TypingError
 from numba.core.lowering import Lower
 from numba.core.transforms import canonicalize_cfg
 from numba.core.typed_passes import (
-    IRLegalization,
     NativeLowering,
     NoPythonBackend,
-    NopythonRewrites,
     NopythonTypeInference,
     PreLowerStripPhis,
 )
@@ -265,19 +263,14 @@ class _ShortWay(PassManager):  # type: ignore[misc]
         if self._survey.assigns_again:
             PreLowerStripPhis().run_pass(state)
         state.targetctx = _Context(state.targetctx)
-        models = state.targetctx.data_model_manager
-        if any(models[type_].contains_nrt_meminfo() for type_ in set(state.typemap.values())):
-            NopythonRewrites().run_pass(state)
-            IRLegalization().run_pass(state)
-        else:
-            state.targetctx.enable_nrt = False
+        state.targetctx.enable_nrt = False  # arrays are views of memory that Python owns
         state.type_annotation = None
         _Lowering().run_pass(state)
         NoPythonBackend().run_pass(state)
 
 
-class DeviceCompiler(CompilerBase):  # type: ignore[misc]
-    """Numba's compiler for device functions."""
+class PlainCompiler(CompilerBase):  # type: ignore[misc]
+    """Numba's compiler for functions that are plain, and for others."""
 
     def define_pipelines(self) -> list[PassManager]:
         """The passes of the function, the first of which are already done."""

@@ -324,7 +324,8 @@ def foresee_release(host, p):
     word = get_word(host, g)
     n_waiting = count_of(host, g) - 1
     put_free(host, g, NEVER)
-    if pcpu_at(host.pcpus, p).trap != TRAP_NONE or not foresee_cycle(host, p, *cycle_on(host, p), 0, end):
+    v, slot = cycle_on(host, p)
+    if pcpu_at(host.pcpus, p).trap != TRAP_NONE or not foresee_cycle(host, p, v, slot, 0, end):
         limit_deadline(host, end - 1)
         return
     put_word_only(host, g, word - COUNT_UNIT)
@@ -339,7 +340,11 @@ def foresee_release(host, p):
     elif word & WORD_UNFAIR == 0:
         for i in range(n_waiting):
             q = np.int64(place_of(host, g, word + i).value)
-            if q < 0 or not foresee_cycle(host, q, *cycle_on(host, q), 1, end):
+            if q < 0:
+                limit_deadline(host, end - 1)
+                return
+            v, slot = cycle_on(host, q)
+            if not foresee_cycle(host, q, v, slot, 1, end):
                 limit_deadline(host, end - 1)
                 return
             put(host, BEGIN, q, end)
@@ -350,7 +355,8 @@ def foresee_release(host, p):
         while not spins_on(host, q, g):
             q += 1
         lock_at(host.lock_records, g).waiter = q
-        if foresee_cycle(host, q, *cycle_on(host, q), 1, end):
+        v, slot = cycle_on(host, q)
+        if foresee_cycle(host, q, v, slot, 1, end):
             put(host, BEGIN, q, end)
             waits_at(host.waits, q).begin = np.int32(end)  # for those who come to the lock before that
             put_free(host, g, end + hold_drawn_on(host, q))
@@ -373,7 +379,8 @@ def foresee_line(host, g, end):
         return
     q = next_spinner(host, g, 0)
     while q >= 0:
-        if not foresee_cycle(host, q, *cycle_on(host, q), 1, end):
+        v, slot = cycle_on(host, q)
+        if not foresee_cycle(host, q, v, slot, 1, end):
             limit_deadline(host, end - 1)
             return
         put(host, BEGIN, q, end)

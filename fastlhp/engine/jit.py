@@ -10,10 +10,10 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import numpy as np
 
 from fastlhp.cache import cache_folder
 from fastlhp.engine.linking import flat
+from fastlhp.engine.machine_code import MachineCode, surroundings_hash, write_code
 from fastlhp.policies import own_files
 
+_getting_ready = threading.RLock()
 _compiled: weakref.WeakSet[DeviceFunction | Kernel] = weakref.WeakSet()
 
 
@@ -35,12 +37,9 @@ def forget_compiled() -> None:
 PACKAGE = Path(__file__).resolve().parent.parent
 OLD_S = 30 * 24 * 3600
 
-#: Newest version of Numba with which `compiling` was tried: it uses what later ones may change.
-NEWEST_TRIED = (0, 68)
 #: No ``fastmath``: with it the last bit of a result would depend on the CPU.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
-#: Device functions are called by kernels only: no wrappers for Python or C callers.
-DEVICE_OPTIONS: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+#: And no wrappers for callers: kernels call device functions, and `machine_code.py` calls kernels.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 class DeviceFunction:
@@ -78,9 +77,9 @@ def compile_device(function: Callable[..., Any]) -> Any:
     what they are constants of.
     """
     numba = _teach_numba()
-    compiling = _compiling()
-    options = {"pipeline_class": compiling.DeviceCompiler} if compiling else {}
-    dispatcher = numba.njit(**DEVICE_OPTIONS, **options)(function)
+    from fastlhp.engine.compiling import PlainCompiler
+
+    dispatcher = numba.njit(**OPTIONS, pipeline_class=PlainCompiler)(function)
     get_call_template = dispatcher.get_call_template
     templates: dict[Any, Any] = {}
 
@@ -94,19 +93,6 @@ def compile_device(function: Callable[..., Any]) -> Any:
 
     dispatcher.get_call_template = without_literals
     return dispatcher
-
-
-def _compiling() -> Any:
-    """The module `compiling`; None with a version of Numba with which it was not tried."""
-    import numba
-
-    if numba.version_info.short > NEWEST_TRIED:
-        return None
-    try:
-        from fastlhp.engine import compiling
-    except ImportError:
-        return None
-    return compiling
 
 
 def device(function: Callable[..., Any]) -> DeviceFunction:
@@ -217,44 +203,62 @@ lowest_bit = Instruction(_define_lowest_bit)
 
 
 class Kernel:
-    """A function called from Python, compiled once and kept in the cache on disk."""
+    """An entry from Python into machine code: takes int64, that is numbers and addresses, and returns one or nothing.
+
+    Compiled when it is first called, and kept on disk as an object file: a later process loads that without Numba,
+    whose start alone takes longer than a small study.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
-        self._dispatcher: Any = None
+        self._code: MachineCode | None = None
         _compiled.add(self)
 
     def forget(self) -> None:
         """Compile anew at the next call."""
-        self._dispatcher = None
+        self._code = None
 
-    def dispatcher(self) -> Any:
-        """The Numba dispatcher with its cache attached."""
-        if self._dispatcher is None:
-            numba = _teach_numba()
-            dispatcher = numba.njit(**OPTIONS)(self.function)
-            directory = cache_directory()
-            if directory is not None:
-                # Numba reads its cache directory when the cache is attached. Its own key covers this file
-                # only, so the directory's name carries a hash of all sources that end up in the kernel.
-                previous = numba.core.config.CACHE_DIR
-                numba.core.config.CACHE_DIR = str(directory)
-                try:
-                    dispatcher.enable_caching()
-                finally:
-                    numba.core.config.CACHE_DIR = previous
-            self._dispatcher = dispatcher
-        return self._dispatcher
+    def compile(self) -> Any:
+        """Numba's result of compiling the function, which is not kept."""
+        numba = _teach_numba()
+        from fastlhp.engine.compiling import PlainCompiler, shortcuts
 
-    def __call__(self, *arguments: Any) -> Any:
-        dispatcher = self.dispatcher()
-        if not dispatcher.signatures:
-            compiling = _compiling()
-            with compiling.shortcuts() if compiling else nullcontext(), flat(self.function.__qualname__):
-                return dispatcher(*arguments)
-        return dispatcher(*arguments)
+        dispatcher = numba.njit(**OPTIONS, pipeline_class=PlainCompiler)(self.function)
+        with shortcuts(), flat(self.function.__qualname__):
+            dispatcher.compile((numba.types.int64,) * self._n_arguments)
+        (compiled,) = dispatcher.overloads.values()
+        if compiled.signature.return_type not in (numba.types.int64, numba.types.none):
+            raise TypeError(f"kernel {self.__name__} returns {compiled.signature.return_type}, not int64 or nothing")
+        return compiled
+
+    def _path(self) -> Path | None:
+        """Where the machine code is kept; None if nowhere, as that of functions which `sources_hash` does not know."""
+        is_known = PACKAGE in Path(self.function.__code__.co_filename).parents
+        directory = cache_directory() if is_known else None
+        return directory and directory / f"{self.__name__}-{surroundings_hash()}.o"
+
+    @property
+    def _n_arguments(self) -> int:
+        return self.function.__code__.co_argcount
+
+    def _ready(self) -> MachineCode:
+        """The machine code: from the cache, or made and put there."""
+        with _getting_ready:
+            if self._code is None:
+                path = self._path()
+                self._code = MachineCode.read(path, self._n_arguments) if path else None
+            if self._code is None:
+                compiled = self.compile()
+                symbol, code = compiled.fndesc.llvm_func_name, compiled.library.machine_code
+                self._code = MachineCode.load(code, symbol, self._n_arguments)
+                if path:
+                    write_code(path, symbol, code)
+            return self._code
+
+    def __call__(self, *arguments: int) -> int:
+        return (self._code or self._ready())(*arguments)
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:

@@ -5,8 +5,7 @@ whole and makes machine code of it. With a hundred small functions, each calling
 package's kernel took three minutes. Here a device function stays plain LLVM code until the kernel is linked; then
 everything is linked once, optimised once, and translated once. That takes seconds.
 
-This uses parts of Numba that are not documented. Should they ever change, compilation falls back on Numba's way,
-which is slow but gives the same code (see `available`).
+This uses parts of Numba that are not documented, so the project's dependency names the versions that have them.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from fastlhp.engine.machine_code import target_machine
 
 INLINING_THRESHOLD = 120
 """LLVM's own is 250: with it the kernel takes a second longer to compile, and is not faster. With 60 it is slower."""
@@ -34,26 +35,6 @@ def _always_succeeds(function: Any) -> bool:
 def _renumbered(code: str, first: int) -> str:
     """LLVM code whose metadata gets numbers from `first` on, for it was written with numbers from 0 on."""
     return re.sub(r"!(\d+)", lambda number: f"!{int(number[1]) + first}", code) if first else code
-
-
-def available() -> bool:
-    """Whether this version of Numba has the parts that `flat` relies on."""
-    try:
-        from numba.core import codegen
-    except ImportError:
-        return False
-    library = codegen.JITCodeLibrary
-    names = (
-        "add_ir_module",
-        "finalize",
-        "get_pointer_to_function",
-        "_get_module_for_linking",
-        "add_linking_library",
-        "_optimize_final_module",
-    )
-    return all(
-        hasattr(codegen.JITCPUCodegen, name) for name in ("create_library", "_create_empty_module")
-    ) and all(hasattr(library, name) for name in names)
 
 
 def _classes() -> tuple[Any, Any]:
@@ -100,17 +81,27 @@ def _classes() -> tuple[Any, Any]:
     class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         """A kernel: linked with everything it calls, directly or not."""
 
+        machine_code: bytes
+
         def finalize(self) -> None:
+            self._raise_if_finalized()
+            entries = {f.name for f in self._final_module.functions if not f.is_declaration}
             self._final_module.link_in(_linked(self._codegen, self._linking_libraries))
-            for library in _closure(self._linking_libraries):
-                if hasattr(library, "_reload_init"):  # since Numba 0.63
-                    self._reload_init.update(library._reload_init)
-            self._linking_libraries = []
             # Nothing outside calls a device function: LLVM may inline it wherever that pays, and forget it then.
             for function in self._final_module.functions:
-                if function.name in never_fails and not function.is_declaration:
+                if function.name not in entries and not function.is_declaration:
                     function.linkage = "internal"
-            super().finalize()
+            self._optimize_final_module()
+            self._final_module.verify()
+            self._finalized = True
+            self.machine_code = target_machine().emit_object(self._final_module)
+
+        def get_pointer_to_function(self, name: str) -> int:
+            self._ensure_finalized()
+            return 0  # `machine_code.py` loads it
+
+        def get_asm_str(self) -> str:
+            return str(target_machine().emit_assembly(self._final_module))
 
         def _optimize_final_module(self) -> None:
             """Optimise once; loops are not vectorised, for what is to be vectors is written so (`vectors.py`).
@@ -120,7 +111,7 @@ def _classes() -> tuple[Any, Any]:
             options = create_pipeline_tuning_options(speed_level=3)
             options.inlining_threshold = INLINING_THRESHOLD
             options.loop_vectorization = options.slp_vectorization = False
-            builder = create_pass_builder(self._codegen._tm, options)
+            builder = create_pass_builder(target_machine(), options)
             builder.getModulePassManager().run(self._final_module, builder)
 
     def _linked(codegen: Any, libraries: list[Any]) -> Any:
@@ -176,9 +167,6 @@ _made: tuple[Any, Any] | None = None
 def flat(kernel_name: str) -> Iterator[None]:
     """Compile everything inside the block in one piece with the kernel of that qualified name."""
     global _made
-    if not available():
-        yield
-        return
     from numba.core.registry import cpu_target
 
     if _made is None:

@@ -92,9 +92,11 @@ def spread(host):
     members = room(host)
     for p in range(host.n_pcpu):
         n = 0
-        for v in range(p, host.n_vcpu, host.n_pcpu):
+        v = p
+        while v < host.n_vcpu:
             vcpu_at(host.vcpus, v).queue = p
             members[n] = v
+            v += host.n_pcpu
             n += 1
         fill_in_order(host, p, members, n, True)
 

@@ -201,6 +201,15 @@ nothing happens but waiting; -1 if that is not known."""
 ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out histogram done".split()])
 """One replication to simulate: its configuration, and where its results go."""
 
+BLOCK_STATE = _record(
+    "hosts rows lanes locks draws choices items n_tiles n_lock_tiles lane_bytes in_use has_choices scalar_only zero "
+    "next_item n_items n_running n_steps"
+)
+"""What a block (`block.py`) and its kernel share: addresses; tiles of rows and of locks; bytes from a lane's draws to
+the next one's; lanes in use; whether there are choices, and whether scalar code does everything; a 0 that LLVM cannot
+know (`passes.py`). next_item, n_items: items that lanes have started, and all that there were, both since the block was
+made; n_running: lanes that simulate; n_steps: done so far."""
+
 HOST = _record(
     "lanes present waits base_ns measuring histogram streams draws "
     "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters spent scratch "
@@ -285,6 +294,7 @@ unfair lock on the course, the pCPU of its last waiter; n_waiting .. out_of_orde
 waiters of a lock that may be free though it has some, the last number given, the first in line (-1: nobody), and of
 `preemptable_ticket` the number being served and whether the lock went out of order."""
 
+block_at = RecordView(BLOCK_STATE)
 host_at = RecordView(HOST)
 pcpu_at = RecordView(PCPU)
 vcpu_at = RecordView(VCPU)

@@ -215,13 +215,15 @@ def grant_one(host, g, now):
         limit_deadline(host, now - 1)
         return
     lock.n_grant += 1
-    end = now + hold_drawn(host, *tried(host, winner))
+    v, slot = tried(host, winner)
+    end = now + hold_drawn(host, v, slot)
     other = nth_rival(host, g, 0)
     if n > 2:
         try_again(host, other, end)
     elif foresee_begin(host, other, end):
         lock.waiter = other
-        put_free(host, g, end + hold_drawn(host, *tried(host, other)))
+        v, slot = tried(host, other)
+        put_free(host, g, end + hold_drawn(host, v, slot))
     else:
         limit_deadline(host, end - 1)
 

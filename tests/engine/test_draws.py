@@ -19,7 +19,8 @@ from scipy import stats
 
 from fastlhp.engine import draws
 from fastlhp.engine.encode import Encoded
-from fastlhp.engine.jit import OPTIONS
+from fastlhp.engine.jit import kernel
+from fastlhp.engine.state import int64_at
 from fastlhp.model.distributions import (
     Constant,
     Distribution,
@@ -33,30 +34,28 @@ from fastlhp.model.distributions import (
     Weibull,
 )
 
-numba = pytest.importorskip("numba")
-
 N_DRAWS = 100_000
 LIMIT = 4.0
 """Standard errors that a mean or a variance may be off; with some 25 checks a chance of 0.2 % that one is."""
 LEAST_P = 1e-3
 
 
+@kernel
+def fill(distribution, address, n):
+    """Durations drawn from the stream of a key, which is any."""
+    for i in range(n):
+        w0, _ = draws.philox2x32(i, 0x5EED, 0x0DDB1A5E)
+        int64_at(address, i).value = draws.duration(distribution, np.int64(w0))
+
+
 @pytest.fixture(scope="module")
 def sample() -> Callable[[Distribution], NDArray[np.float64]]:
     """Draw from a distribution as the engine does: record, Philox, quantile."""
-    duration, philox = draws.duration.dispatcher(), draws.philox2x32
-
-    @numba.njit(**OPTIONS)
-    def fill(address: int, out: Any) -> None:
-        for i in range(out.size):
-            w0, _ = philox(i, 0x5EED, 0x0DDB1A5E)
-            out[i] = duration(address, np.int64(w0))
-
     encoded = Encoded(random_study(0).configurations[0])
 
     def draw(distribution: Distribution) -> NDArray[np.float64]:
         out = np.zeros(N_DRAWS, np.int64)
-        fill(encoded._distribution(distribution), out)
+        fill(encoded._distribution(distribution), out.ctypes.data, N_DRAWS)
         return out.astype(float)
 
     return draw

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from fastlhp.engine import block
-from fastlhp.engine.jit import OPTIONS
-from fastlhp.engine.linking import flat
 from fastlhp.engine.state import HALF
 
 numba = pytest.importorskip("numba")
@@ -37,19 +35,18 @@ CHOICE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def kernel_functions() -> dict[str, str]:
-    """Assembly of the functions of the kernel, compiled anew and as a whole, by mangled name.
+def library() -> Any:
+    """The kernel, compiled anew."""
+    return block.advance.compile().library
+
+
+@pytest.fixture(scope="module")
+def kernel_functions(library: Any) -> dict[str, str]:
+    """Assembly of the functions of the kernel, compiled as a whole, by mangled name.
 
     The whole kernel, because what LLVM vectorises in a pass compiled alone, it may leave scalar in there.
     """
-    signature = block.advance.dispatcher().signatures[0] if block.advance.dispatcher().signatures else None
-    if signature is None:
-        block.Block(0, n_pcpu=1, n_vcpu=1, n_vm=1, n_lock=1, choices=False).advance(1)
-        signature = block.advance.dispatcher().signatures[0]
-    dispatcher = numba.njit(**OPTIONS)(block.advance.function)
-    with flat(block.advance.function.__qualname__):
-        dispatcher.compile(signature)
-    text = "\n".join(dispatcher.inspect_asm().values())
+    text = library.get_asm_str()
     starts = [(m.group(1), m.end()) for m in re.finditer(r"^(_ZN\w+):", text, re.MULTILINE)]
     ends = [start for _, start in starts[1:]] + [len(text)]
     return {name: text[start:end] for (name, start), end in zip(starts, ends, strict=True)}
@@ -60,6 +57,12 @@ def test_passes_are_vectorised(kernel_functions: dict[str, str]) -> None:
     texts = [text for symbol, text in kernel_functions.items() if "block7advance" in symbol]
     assert max(len(COMPARE.findall(text)) for text in texts) >= COMPARISONS
     assert max(len(CHOICE.findall(text)) for text in texts) >= COMPARISONS
+
+
+def test_kernel_is_alone(library: Any) -> None:
+    """The kernel calls nothing that it does not bring along: it allocates no memory and raises nothing."""
+    functions = library._final_module.functions
+    assert not [f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")]
 
 
 def test_no_masked_stores(kernel_functions: dict[str, str]) -> None:
@@ -93,7 +96,7 @@ def recurrence(values: Any) -> Any:
 
 def test_scalar_loop_is_seen_as_scalar() -> None:
     """The patterns find nothing in a loop that is not vectorised."""
-    dispatcher = numba.njit(**OPTIONS)(recurrence)
+    dispatcher = numba.njit(error_model="numpy")(recurrence)
     dispatcher.compile((numba.int32[::1],))
     text = "\n".join(dispatcher.inspect_asm().values())
     assert not COMPARE.search(text)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastlhp.engine.jit import kernel
+from fastlhp.engine.state import int64_at
 from fastlhp.engine.vectors import either, repeat, written
 
 WIDTH = 8
@@ -45,9 +46,13 @@ def count_up(address, step):
 
 
 @kernel
-def call(n, limit, source, target, order):
-    """All of them."""
-    return sum_and_largest_below(n, limit), move(source, target, order, limit), totals(target)
+def call(n, limit, source, target, order, out):
+    """All of them; six results."""
+    below, others = sum_and_largest_below(n, limit)
+    bits = move(source, target, order, limit)
+    total, zeros, pairs = totals(target)
+    int64_at(out, 0).value, int64_at(out, 1).value, int64_at(out, 2).value = below, others, np.int64(bits)
+    int64_at(out, 3).value, int64_at(out, 4).value, int64_at(out, 5).value = total, zeros, pairs
 
 
 @kernel
@@ -61,10 +66,10 @@ def test_loops_branches_and_memory(n, limit):
     source = np.array([3, -7, 0, 2**31 - 1, 5, 4, -1, 0], np.int32)
     target = np.full(WIDTH, 99, np.int32)
     order = np.random.default_rng(1).permutation(WIDTH)
-    below, bits, (total, zeros, pairs) = call(
-        n, limit, source.ctypes.data, target.ctypes.data, order.ctypes.data
-    )
-    assert below == (sum(i for i in range(n) if i < limit), max(n - limit, 0))
+    out = np.zeros(6, np.int64)
+    call(n, limit, *(array.ctypes.data for array in (source, target, order, out)))
+    *below, bits, total, zeros, pairs = out.tolist()
+    assert below == [sum(i for i in range(n) if i < limit), max(n - limit, 0)]
     assert (target == source).all()
     assert [bits >> i & 1 for i in range(WIDTH)] == [int(x > limit) for x in source[order]]
     assert (total, zeros) == (int(source.astype(np.int64).sum()) % 2**32, 2)
