@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import re
-import secrets
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +40,7 @@ from fastlhp.results.metrics import (
     missing_value,
 )
 from fastlhp.results.results import Attributes, Results, coordinate_array, now
+from fastlhp.results.target import ResultFileError, Target, cause, check_target, writing
 
 __all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "check_target", "open"]
 
@@ -60,47 +60,6 @@ _PENDING_BYTES = 192 * 1024**2
 _STRING = h5py.string_dtype()
 _ZLIB_HEADER = b"\x78\x5e"
 _ZLIB_EMPTY_LAST_BLOCK = b"\x03\x00"
-
-
-class ResultFileError(FastlhpError, RuntimeError):
-    """A result file cannot be written or read."""
-
-
-def _cause(error: BaseException) -> str:
-    """Return what went wrong, without the depths of HDF5."""
-    inner = re.search(r"error message = '([^']*)'", str(error))
-    if inner:
-        return inner[1]
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, FastlhpError):
-            raise
-        raise ResultFileError(f"cannot write {path}: {_cause(error)}") from error
-
-
-def check_target(path: str | PathLike[str], force: bool) -> None:
-    """Raise a `ResultFileError` if no result file can be written there."""
-    path = os.fspath(path)
-    target = os.path.realpath(path)
-    directory = os.path.dirname(target)
-    if os.path.isdir(target):
-        raise ResultFileError(f"cannot write {path}: it is a directory; give the name of a file")
-    if not os.path.isdir(directory):
-        raise ResultFileError(f"cannot write {path}: there is no directory {directory}")
-    if not os.path.exists(target):
-        return
-    if not os.path.isfile(target):
-        raise ResultFileError(f"cannot write {path}: it exists and is not a regular file")
-    if not force:
-        raise ResultFileError(
-            f"{path} exists; give another name, or use --force (force=True) to overwrite it"
-        )
 
 
 class ResultWriter:
@@ -153,9 +112,6 @@ class ResultWriter:
         context: Context | None = None,
     ) -> None:
         self.path = os.fspath(path)
-        # A link stays a link: what it points to is replaced.
-        self._target = os.path.realpath(self.path)
-        self._force = force
         self._study = study
         self._n_replications = int(study.replications if replications is None else replications)
         self._lock = threading.Lock()
@@ -166,23 +122,16 @@ class ResultWriter:
         self._messages: dict[int, str] = {}
         self._file: h5py.File | None = None
         self._datasets: dict[tuple[Level | Literal["histogram"], str], h5py.Dataset] = {}
-        check_target(self.path, force)
-        self._temporary = os.path.join(
-            os.path.dirname(self._target) if folder is None else os.fspath(folder),
-            f".{os.path.basename(self._target)}.{os.getpid()}-{secrets.token_hex(4)}.tmp",
-        )
-        with _writing(self.path):
-            # Created by hand, so that the permissions are the user's usual ones.
-            os.close(os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        self._target = Target(path, force=force, folder=folder)
         try:
             self._context = context or Context.of(study.configurations, study.n_configurations)
             self._status = np.full(len(self._context), Status.NOT_RUN, dtype=np.int64)
             self._replications = np.full(len(self._context), -1, dtype=np.int64)
             self._block_size = self._choose_block_size()
-            with _writing(self.path):
+            with writing(self.path):
                 # Without a chunk cache: chunks are written whole, and a cache per variable would add up.
                 self._file = h5py.File(
-                    self._temporary, "w", track_order=True, rdcc_nbytes=0, locking="best-effort"
+                    self._target.temporary, "w", track_order=True, rdcc_nbytes=0, locking="best-effort"
                 )
                 self._create(self._file, provenance or {}, created or now(), fingerprint)
         except BaseException:
@@ -217,7 +166,7 @@ class ResultWriter:
     @property
     def temporary(self) -> str:
         """Where the file is until it is closed."""
-        return self._temporary
+        return self._target.temporary
 
     def write(self, result: ConfigurationResult) -> None:
         """Take the result of a configuration.
@@ -270,7 +219,7 @@ class ResultWriter:
         pairs = {
             (groups[level], name): dataset for (level, name), dataset in self._datasets.items()
         } | singles
-        with contextlib.ExitStack() as stack, _writing(self.path):
+        with contextlib.ExitStack() as stack, writing(self.path):
             files = [stack.enter_context(source._open()) for source in sources]
             for first in range(0, len(origin), self._block_size):
                 rows = slice(first, first + self._block_size)
@@ -303,7 +252,7 @@ class ResultWriter:
             if self._file is None:
                 raise ResultFileError(f"{self.path} is closed")
             try:
-                with _writing(self.path):
+                with writing(self.path):
                     for number in sorted(self._pending):
                         self._flush(number)
                     self._file["status"][...] = self._status
@@ -315,8 +264,7 @@ class ResultWriter:
                     self._file.flush()
                     self._file.close()
                     self._file = None
-                    _sync(self._temporary)
-                    self._publish()
+                self._target.publish()
             finally:
                 self._remove()
 
@@ -332,24 +280,7 @@ class ResultWriter:
             self._file = None
         self._datasets.clear()
         self._pending.clear()
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
-
-    def _publish(self) -> None:
-        if self._force:
-            os.replace(self._temporary, self._target)
-        elif not _move_exclusively(self._temporary, self._target):
-            # The results may have taken days: they are not thrown away because somebody took the name
-            # meanwhile.
-            stem, suffix = os.path.splitext(self._target)
-            number = 1
-            while not _move_exclusively(self._temporary, f"{stem}-{number}{suffix}"):
-                number += 1
-            raise ResultFileError(
-                f"{self.path} was made by somebody else while the study ran; the results are in "
-                f"{stem}-{number}{suffix}"
-            )
-        _sync(os.path.dirname(self._target))
+        self._target.remove()
 
     def _choose_block_size(self) -> int:
         n_vms = max(self._context.n_vms, 1)
@@ -520,7 +451,7 @@ class ResultWriter:
         part = np.sort([result.index - rows.start for result in results])
         file = self._file
         assert file is not None
-        with _writing(self.path):
+        with writing(self.path):
             for (level, name), dataset in self._datasets.items():
                 if level == "histogram":
                     values = block.histogram[:, HISTOGRAMS[name]]
@@ -591,36 +522,6 @@ def _coordinate_name(path: str, taken: Sequence[str]) -> str:
     return unique
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        # Some file systems cannot sync a directory; the file itself was synced before its move.
-        if not os.path.isdir(path):
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _move_exclusively(source: str, target: str) -> bool:
-    """Move a file unless there is one of that name; say whether it was moved."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    except OSError:
-        # No hard links here: take the name first, then replace it.
-        try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            return False
-        os.replace(source, target)
-        return True
-    os.unlink(source)
-    return True
-
-
 @contextlib.contextmanager
 def _reading(path: str) -> Iterator[None]:
     try:
@@ -628,7 +529,7 @@ def _reading(path: str) -> Iterator[None]:
     except FastlhpError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise ResultFileError(f"{path} is damaged: {_cause(error)}") from error
+        raise ResultFileError(f"{path} is damaged: {cause(error)}") from error
 
 
 class FileData:
@@ -655,7 +556,7 @@ class FileData:
             with builtins.open(self.path, "rb"):
                 pass
         except OSError as error:
-            raise ResultFileError(f"cannot read {self.path}: {_cause(error)}") from error
+            raise ResultFileError(f"cannot read {self.path}: {cause(error)}") from error
         if not h5py.is_hdf5(self.path):
             raise ResultFileError(f"{self.path} is not an HDF5 file, so it is no result of fastlhp")
         with self._open() as file:
@@ -693,16 +594,16 @@ class FileData:
                 )
         return self._context
 
-    def metrics(self, metrics: Sequence[Metric], level: Level) -> list[Array]:
+    def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = slice(None)) -> list[Array]:
         """Read metrics."""
         with self._open() as file, _reading(self.path):
             group = file if level == "host" else file["vm"]
-            return [group[metric.name][...] for metric in metrics]
+            return [group[metric.name][rows] for metric in metrics]
 
-    def histogram(self, name: str) -> Array:
+    def histogram(self, name: str, rows: slice = slice(None)) -> Array:
         """Read a histogram."""
         with self._open() as file, _reading(self.path):
-            return np.asarray(file["histogram"][name][...])
+            return np.asarray(file["histogram"][name][rows])
 
     def _open(self) -> Any:
         try:
@@ -716,7 +617,7 @@ class FileData:
                 # them.
                 return h5py.File(self.path, "r", locking=False)
         except (OSError, RuntimeError) as error:
-            raise ResultFileError(f"{self.path} is truncated or damaged: {_cause(error)}") from error
+            raise ResultFileError(f"{self.path} is truncated or damaged: {cause(error)}") from error
 
     def _check_kind(self, file: h5py.File) -> None:
         try:

@@ -186,8 +186,43 @@ class ResultData(Protocol):
     def messages(self) -> dict[int, str]: ...  # noqa: D102
     @property
     def coordinates(self) -> dict[str, Array]: ...  # noqa: D102
-    def metrics(self, metrics: Sequence[Metric], level: Level) -> list[Array]: ...  # noqa: D102
-    def histogram(self, name: str) -> Array: ...  # noqa: D102
+    def metrics(  # noqa: D102
+        self, metrics: Sequence[Metric], level: Level, rows: slice = ...
+    ) -> list[Array]: ...
+    def histogram(self, name: str, rows: slice = ...) -> Array: ...  # noqa: D102
+
+
+_ALL_ROWS = slice(None)
+
+
+class PartData:
+    """Neighbouring configurations of other results.
+
+    Parameters
+    ----------
+    data : ResultData
+        The others.
+    rows : slice
+        Which configurations; without a step.
+    """
+
+    def __init__(self, data: ResultData, rows: slice) -> None:
+        self._data = data
+        self._rows = rows
+        self.attributes, self.n_replications = data.attributes, data.n_replications
+        first, last, _ = rows.indices(len(data.status))
+        self.context = data.context.part(rows)
+        self.status, self.replications = data.status[rows], data.replications[rows]
+        self.messages = {i - first: text for i, text in data.messages.items() if first <= i < last}
+        self.coordinates = {path: values[rows] for path, values in data.coordinates.items()}
+
+    def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = _ALL_ROWS) -> list[Array]:
+        """Return metrics."""
+        return [values[rows] for values in self._data.metrics(metrics, level, self._rows)]
+
+    def histogram(self, name: str, rows: slice = _ALL_ROWS) -> Array:
+        """Return a histogram of each configuration."""
+        return self._data.histogram(name, self._rows)[rows]
 
 
 def coordinate_array(labels: Sequence[Any]) -> Array:
@@ -295,25 +330,27 @@ class MemoryData:
         """Swept parameters."""
         return {path: coordinate_array(labels) for path, labels in self.study.coordinates.items()}
 
-    def metrics(self, metrics: Sequence[Metric], level: Level) -> list[Array]:
+    def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = _ALL_ROWS) -> list[Array]:
         """Compute metrics."""
-        n, n_vms = len(self.context), self.context.n_vms
-        shape = (n, self.n_replications) if level == "host" else (n, self.n_replications, n_vms)
+        n_vms = self.context.n_vms
+        begin, end, _ = rows.indices(len(self.context))
+        shape = (end - begin, self.n_replications, n_vms)[: 2 if level == "host" else 3]
         out = [np.empty(shape, dtype=metric.dtype) for metric in metrics]
-        for first in range(0, n, self._BLOCK):
-            rows = slice(first, min(first + self._BLOCK, n))
-            here = [self.results[i] for i in range(rows.start, rows.stop) if i in self.results]
-            block = Block(self.context.part(rows), first, here, self.n_replications, n_vms)
+        for first in range(begin, end, self._BLOCK):
+            last = min(first + self._BLOCK, end)
+            here = [self.results[i] for i in range(first, last) if i in self.results]
+            block = Block(self.context.part(slice(first, last)), first, here, self.n_replications, n_vms)
             for array, metric in zip(out, metrics, strict=True):
-                array[rows] = block.metric(metric, level)
+                array[first - begin : last - begin] = block.metric(metric, level)
         return out
 
-    def histogram(self, name: str) -> Array:
+    def histogram(self, name: str, rows: slice = _ALL_ROWS) -> Array:
         """Return a histogram of each configuration."""
-        out = np.full((len(self.context), N_BINS), -1, dtype=np.int64)
-        for i, result in self.results.items():
-            if result.status == Status.OK:
-                out[i] = result.histogram[HISTOGRAMS[name]]
+        begin, end, _ = rows.indices(len(self.context))
+        out = np.full((end - begin, N_BINS), -1, dtype=np.int64)
+        for i in range(begin, end):
+            if i in self.results and self.results[i].status == Status.OK:
+                out[i - begin] = self.results[i].histogram[HISTOGRAMS[name]]
         return out
 
 
@@ -348,6 +385,10 @@ class Results:
     def __iter__(self) -> Any:
         """Iterate over the names of the metrics."""
         return iter(self.metrics)
+
+    def part(self, rows: slice) -> "Results":
+        """Return neighbouring configurations, without reading more of a file than is asked for later."""
+        return Results(PartData(self._data, rows))
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -1,0 +1,61 @@
+"""``fastlhp export``: a result file as a table, CSV or Parquet."""
+
+from typing import Literal
+
+import click
+
+from fastlhp.errors import FastlhpError
+
+__all__ = ["command"]
+
+_BAD_INPUT = 2
+
+
+@click.command()
+@click.argument("results", metavar="OUT.h5", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    metavar="TABLE",
+    type=click.Path(),
+    required=True,
+    help="The file to write; its name ends in .csv or .parquet.",
+)
+@click.option(
+    "--per",
+    type=click.Choice(["replication", "configuration"]),
+    default="replication",
+    show_default=True,
+    help="What a row is; a configuration has its estimates.",
+)
+@click.option(
+    "--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (may be repeated)."
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the estimates' intervals.",
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.pass_context
+def command(
+    context: click.Context,
+    results: str,
+    output: str,
+    per: Literal["replication", "configuration"],
+    metrics: tuple[str, ...],
+    confidence: float,
+    force: bool,
+) -> None:
+    """Write a result file as one long table, with swept parameters and metrics as columns."""
+    from fastlhp.results.export import export
+    from fastlhp.results.file import open as open_results
+
+    chosen = tuple(dict.fromkeys(metrics)) or None
+    try:
+        export(open_results(results), output, per=per, metrics=chosen, confidence=confidence, force=force)
+    except FastlhpError as error:
+        click.echo(f"fastlhp: {error}", err=True)
+        context.exit(_BAD_INPUT)
