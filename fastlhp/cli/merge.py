@@ -1,4 +1,4 @@
-"""``fastlhp merge``: one result file out of those of the shares of a study."""
+"""``fastlhp merge``: one result file out of those of the shares of a study, or of different studies."""
 
 import click
 
@@ -15,7 +15,11 @@ _FAILED, _BAD_INPUT = 1, 2
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_context
 def command(context: click.Context, parts: tuple[str, ...], output: str, force: bool) -> None:
-    """Put the result files of the shares of a study together (fastlhp run --shard I/N)."""
+    """Make one result file of several.
+
+    They are of the shares of a study (fastlhp run --shard I/N), or of different studies that sweep the same
+    parameters; then the coordinate "study" tells these apart.
+    """
     from fastlhp.results.merge import merge
 
     try:

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal
@@ -39,7 +39,7 @@ from fastlhp.results.metrics import (
     Metric,
     missing_value,
 )
-from fastlhp.results.results import Attributes, Results, coordinate_array, now
+from fastlhp.results.results import Attributes, Member, Results, coordinate_array, now
 from fastlhp.results.target import ResultFileError, Target, cause, check_target, writing
 
 __all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "check_target", "open"]
@@ -85,6 +85,8 @@ class ResultWriter:
         Where the file is made, on the same file system; by default where it will be.
     context : Context, optional
         Of the study's configurations, if it is known already.
+    members : sequence of Member, optional
+        The studies that are in the file, if there are several.
 
     Raises
     ------
@@ -110,6 +112,7 @@ class ResultWriter:
         fingerprint: str = "",
         folder: str | PathLike[str] | None = None,
         context: Context | None = None,
+        members: Sequence[Member] = (),
     ) -> None:
         self.path = os.fspath(path)
         self._study = study
@@ -134,6 +137,8 @@ class ResultWriter:
                     self._target.temporary, "w", track_order=True, rdcc_nbytes=0, locking="best-effort"
                 )
                 self._create(self._file, provenance or {}, created or now(), fingerprint)
+                if members:
+                    self._create_members(self._file, members)
         except BaseException:
             self.abort()
             raise
@@ -195,8 +200,8 @@ class ResultWriter:
             elif self._pending_bytes > _PENDING_BYTES:
                 self._flush(max(self._pending, key=lambda other: len(self._pending[other])))
 
-    def copy(self, sources: Sequence["FileData"], origin: Array) -> None:
-        """Take all that is to be in the file from other result files of the same study.
+    def copy(self, sources: Sequence["FileData"], origin: Array, row: Array) -> None:
+        """Take all that is to be in the file from other result files.
 
         Parameters
         ----------
@@ -204,12 +209,17 @@ class ResultWriter:
             The files.
         origin : ndarray of int, shape (configuration,)
             Which of them has a configuration; -1 if none has.
+        row : ndarray of int, shape (configuration,)
+            Its number there.
         """
         assert self._file is not None and not self._started
         for number, source in enumerate(sources):
-            self._status[origin == number] = source.status[origin == number]
-            self._replications[origin == number] = source.replications[origin == number]
-            self._messages |= {i: text for i, text in source.messages.items() if origin[i] == number}
+            its = origin == number
+            self._status[its] = source.status[row[its]]
+            self._replications[its] = source.replications[row[its]]
+            self._messages |= {
+                int(i): source.messages[row[i]] for i in np.flatnonzero(its) if row[i] in source.messages
+            }
         singles = {
             ("", single.name): self._file[single.name]
             for single in CONFIGURATION_METRICS.values()
@@ -222,15 +232,17 @@ class ResultWriter:
         with contextlib.ExitStack() as stack, writing(self.path):
             files = [stack.enter_context(source._open()) for source in sources]
             for first in range(0, len(origin), self._block_size):
-                rows = slice(first, first + self._block_size)
-                here = origin[rows]
+                here, there = origin[first : first + self._block_size], row[first : first + self._block_size]
                 for (group, name), dataset in pairs.items():
                     shape = (len(here), *dataset.shape[1:])
                     values = np.full(shape, missing_value(dataset.dtype), dtype=dataset.dtype)
                     for number in np.unique(here[here >= 0]):
-                        chosen = here == number
+                        chosen = np.flatnonzero(here == number)
+                        low, high = there[chosen].min(), there[chosen].max() + 1
                         with _reading(sources[number].path):
-                            values[chosen] = files[number][f"{group}/{name}"][rows][chosen]
+                            found = files[number][f"{group}/{name}"][low:high][there[chosen] - low]
+                        place: tuple[Any, ...] = (chosen, *(slice(size) for size in found.shape[1:]))
+                        values[place] = found
                     self._put(dataset, first, values, np.flatnonzero(here >= 0), True)
 
     def close(self, timing: Mapping[str, float] | None = None) -> None:
@@ -437,6 +449,20 @@ class ResultWriter:
             dataset = self._variable(group, name, [configuration, bins], np.dtype(np.int64), about)
             self._datasets["histogram", name] = dataset
 
+    def _create_members(self, file: h5py.File, members: Sequence[Member]) -> None:
+        group = file.create_group("studies", track_order=True)
+        scale = self._scale(
+            group,
+            "number",
+            np.arange(len(members)),
+            {"units": "1", "long_name": "Number of the study"},
+        )
+        for name, (value_of, long_name) in _MEMBER.items():
+            values = [value_of(member) for member in members]
+            kind = {int: np.dtype(np.uint64 if name == "seed" else np.int64), str: _STRING}[type(values[0])]
+            about = {"units": "1", "long_name": long_name}
+            self._variable(group, name, [scale], kind, about)[...] = values
+
     def _flush(self, number: int) -> None:
         """Compute and write what is known of a block."""
         results = self._pending.pop(number)
@@ -532,6 +558,23 @@ def _reading(path: str) -> Iterator[None]:
         raise ResultFileError(f"{path} is damaged: {cause(error)}") from error
 
 
+_MEMBER: dict[str, tuple[Callable[[Member], Any], str]] = {
+    "name": (lambda member: member.name, "Name of the study, unique here"),
+    "title": (lambda member: member.attributes.title, "Name of the study"),
+    "first": (lambda member: member.first, "Its first configuration"),
+    "configurations": (lambda member: member.n_configurations, "Number of its configurations"),
+    "replications": (lambda member: member.n_replications, "Replications of each of them, at most"),
+    "seed": (lambda member: member.attributes.seed, "Its seed"),
+    "study": (lambda member: member.attributes.study, "The whole study file"),
+    "created": (lambda member: member.attributes.created, "When its run was begun"),
+    "fastlhp_version": (lambda member: member.attributes.fastlhp_version, "What simulated it"),
+    "fingerprint": (lambda member: member.attributes.fingerprint, "Hash of all that its results depend on"),
+    "provenance": (lambda member: json.dumps(dict(member.attributes.provenance)), "How it was run, JSON"),
+    "timing": (lambda member: json.dumps(dict(member.attributes.timing)), "What that took, JSON"),
+}
+"""What the group ``studies`` has of each study: a variable's name, its value and its meaning."""
+
+
 class FileData:
     """Results that are read from a file as they are asked for.
 
@@ -577,6 +620,7 @@ class FileData:
                     if isinstance(dataset, h5py.Dataset) and "swept_path" in dataset.attrs
                 }
                 self._check_shapes(file)
+                self.members = self._read_members(file)
         self._context: Context | None = None
 
     @property
@@ -661,6 +705,31 @@ class FileData:
             source=self.path,
             fingerprint=str(attributes.get("fingerprint", "")),
         )
+
+    def _read_members(self, file: h5py.File) -> list[Member]:
+        about = self.attributes
+        if "studies" not in file:
+            return [Member(about.title, 0, self._n_configurations, self.n_replications, about)]
+        group = file["studies"]
+        columns = {name: _column(group[name]).tolist() for name in _MEMBER}
+        members = []
+        for values in zip(*columns.values(), strict=True):
+            it = dict(zip(columns, values, strict=True))
+            own = Attributes(
+                title=it["title"],
+                seed=it["seed"],
+                study=it["study"],
+                created=it["created"],
+                fastlhp_version=it["fastlhp_version"],
+                provenance=json.loads(it["provenance"]),
+                timing=json.loads(it["timing"]),
+                source=self.path,
+                fingerprint=it["fingerprint"],
+            )
+            members.append(Member(it["name"], it["first"], it["configurations"], it["replications"], own))
+        if sum(member.n_configurations for member in members) != self._n_configurations:
+            raise ValueError("its studies have other configurations than it has")
+        return members
 
 
 def _column(dataset: h5py.Dataset) -> Array:

@@ -104,6 +104,29 @@ class Context:
         """The largest number of VMs of a configuration."""
         return int(self.vcpus.shape[1])
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Context]") -> "Context":
+        """Return the context of the configurations of several, one after the other."""
+        width = max(part.n_vms for part in parts)
+
+        def joined(name: str, missing: Any = None) -> Array:
+            arrays = [getattr(part, name) for part in parts]
+            if missing is not None:
+                arrays = [
+                    np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=missing)
+                    for array in arrays
+                ]
+            return np.concatenate(arrays)
+
+        return cls(
+            joined("duration_s"),
+            joined("pcpus"),
+            joined("frequency_hz"),
+            joined("vcpus", -1),
+            joined("weight", np.nan),
+            joined("names", ""),
+        )
+
     def part(self, rows: slice) -> "Context":
         """Return the context of some configurations."""
         return Context(

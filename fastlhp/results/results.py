@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from fastlhp.analysis.statistics import Method
 
 __all__ = [
+    "STUDY",
     "Attributes",
+    "Member",
     "MemoryData",
     "MetricArray",
     "MissingExtraError",
@@ -167,6 +169,33 @@ class Attributes:
     timing: Mapping[str, float]
     source: str = ""
     fingerprint: str = ""
+
+
+STUDY = "study"
+"""The coordinate that says which of several studies in a file a configuration is of."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the studies in a file; most files have one.
+
+    Attributes
+    ----------
+    name : str
+        Its name, unique in the file.
+    first, n_configurations : int
+        Which configurations of the file are its own.
+    n_replications : int
+        Replications of each, at most.
+    attributes : Attributes
+        What its own file said.
+    """
+
+    name: str
+    first: int
+    n_configurations: int
+    n_replications: int
+    attributes: Attributes
 
 
 class ResultData(Protocol):

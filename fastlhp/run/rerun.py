@@ -62,16 +62,17 @@ def rerun(path: str | os.PathLike[str], index: int, *, threads: int = 1) -> Reru
         raise FastlhpError(f"{data.path} has configurations 0 to {len(data.status) - 1}, found {index}")
     if data.status[index] == Status.NOT_RUN:
         raise FastlhpError(f"configuration {index} of {data.path} was not run")
-    about = data.attributes
-    study = load(DICTIONARY, text=about.study).with_(data.n_replications, about.seed)
+    member = next(it for it in reversed(data.members) if it.first <= index)
+    about, own = member.attributes, index - member.first
+    study = load(DICTIONARY, text=about.study).with_(member.n_replications, about.seed)
     parts: list[ConfigurationResult] = []
     # Of one that failed it is not known how many were meant.
-    n = int(data.replications[index]) if data.status[index] == Status.OK else data.n_replications
-    execute_parts(study, Work(n, [index]), threads=threads, sink=parts.append)
+    n = int(data.replications[index]) if data.status[index] == Status.OK else member.n_replications
+    execute_parts(study, Work(n, [own]), threads=threads, sink=parts.append)
     result = join(parts)
 
     row = slice(index, index + 1)
-    block = Block(data.context.part(row), index, [result], data.n_replications, data.context.n_vms)
+    block = Block(data.context.part(row), own, [result], data.n_replications, data.context.n_vms)
     pairs = {"status": (np.array(result.status), data.status[index])}
     for level in _LEVELS:
         metrics = [metric for metric in METRICS.values() if level in metric.levels]

@@ -11,6 +11,7 @@ from studies import STUDY
 import fastlhp
 from fastlhp.cli.main import main
 from fastlhp.results.counters import HISTOGRAMS
+from fastlhp.results.merge import merge
 from fastlhp.results.metrics import METRICS
 
 
@@ -34,6 +35,15 @@ def test_the_bits_are_the_same(written: Path, index: int) -> None:
     code, said = rerun(written, index)
     n = 1 + len(METRICS) + sum("vm" in metric.levels for metric in METRICS.values()) + len(HISTOGRAMS)
     assert code == 0 and f"20 replications: all {n} variables are the same, bit for bit" in said, said
+
+
+def test_a_file_of_several_studies(written: Path, tmp_path: Path) -> None:
+    study = fastlhp.load(tmp_path / "study.toml", text=STUDY.format(duration="1ms"))
+    fastlhp.run(study, seed=1, replications=3, output=tmp_path / "short.h5")
+    merge([tmp_path / "short.h5", written], tmp_path / "both.h5")
+    for index, n in ((35, 3), (36 + 17, 20)):
+        code, said = rerun(tmp_path / "both.h5", index)
+        assert code == 0 and f"{n} replications: all" in said, said
 
 
 def test_a_changed_value_is_found(written: Path, tmp_path: Path) -> None:
