@@ -10,6 +10,7 @@ from fastlhp.engine.state import (
     COSTOPPED,
     EXITING,
     HALTED,
+    N_HOST_COUNTERS,
     N_STATES,
     N_VM_COUNTERS,
     READY,
@@ -57,34 +58,6 @@ def book_spent(host, m):
 
 
 @device
-def add_consumed(host, sign, t):
-    """Add what guests have had since the start to their VM's counters, or take it off."""
-    for v in range(host.n_vcpu):
-        vm = vm_at(host.vms, vcpu_at(host.vcpus, v).vm)
-        user, kernel, hold, acquisitions, _ = consumed(host, v, t)
-        vm.user_ns += sign * user
-        vm.kernel_ns += sign * kernel
-        vm.hold_ns += sign * hold
-        vm.acquisitions += sign * acquisitions
-
-
-@device
-def open_window(host, t):
-    """The measured window begins: all counters start from zero."""
-    book_all(host, t)
-    for m in range(host.n_vm):
-        clear_vm(host, m)
-    host.idle_ns = 0
-    host.fragmentation_ns = 0
-    add_consumed(host, -1, t)
-    host.measuring = 1
-    for p in range(host.n_pcpu):
-        if pcpu_at(host.pcpus, p).vcpu >= 0:
-            look_out(host, p, 0)
-    host.edge = config_at(host.config, 0).window_end
-
-
-@device
 def clear_vm(host, m):
     """Set the counters of VM m to zero."""
     counters = int64_array(host.vms + 8 * N_VM_COUNTERS * m, N_VM_COUNTERS)
@@ -93,17 +66,69 @@ def clear_vm(host, m):
 
 
 @device
-def close_window(host, t):
-    """The replication is over: check its accounts and write its counters to where its item says."""
+def part_edge(host, part):
+    """When a part of the measured window begins."""
     config = config_at(host.config, 0)
+    length = config.window_end - config.window_start
+    return config.window_start + part * length // item_at(host.item, 0).n_part
+
+
+@device
+def cross_edge(host, t):
+    """The window, or a part of it, begins or ends: counters are written, and start anew. True at the end of it all."""
     item = item_at(host.item, 0)
     book_all(host, t)
-    add_consumed(host, 1, t)
-    length = t - config.window_start
+    address = item.vm_out + 8 * N_VM_COUNTERS * host.n_vm * item.part
+    events = add_consumed(host, address, t)
+    out = int64_array(address, host.n_vm * N_VM_COUNTERS)
+    counters = int64_array(host.vms, host.n_vm * N_VM_COUNTERS)
+    for i in range(host.n_vm * N_VM_COUNTERS):
+        # What guests have had so far belongs to this part and not to the next.
+        so_far = out[i]
+        out[i] = (counters[i] + so_far) * host.measuring
+        counters[i] = -so_far
+    if host.measuring != 0:
+        check_part(host, address, t - part_edge(host, item.part))
+        host_out = int64_array(item.host_out + 8 * N_HOST_COUNTERS * item.part, N_HOST_COUNTERS)
+        host_out[0] = host.idle_ns
+        host_out[1] = host.fragmentation_ns
+        host_out[2] = events - host.n_reported
+        host.n_reported = events
+        item.part += 1
+        if item.part == item.n_part:
+            item.done = 1 if host.error == 0 else -host.error
+            return True
+    host.idle_ns = 0
+    host.fragmentation_ns = 0
+    host.measuring = 1
+    for p in range(host.n_pcpu):
+        if pcpu_at(host.pcpus, p).vcpu >= 0:
+            look_out(host, p, 0)
+    host.edge = part_edge(host, item.part + 1)
+    return False
+
+
+@device
+def add_consumed(host, vms, t):
+    """Add what guests have had since the start to counters of their VMs; return how many events there have been."""
+    events = host.n_switches
+    for v in range(host.n_vcpu):
+        vm = vm_at(vms, vcpu_at(host.vcpus, v).vm)
+        user, kernel, hold, acquisitions, phases = consumed(host, v, t)
+        vm.user_ns += user
+        vm.kernel_ns += kernel
+        vm.hold_ns += hold
+        vm.acquisitions += acquisitions
+        events += phases
+    return events
+
+
+@device
+def check_part(host, vms, length):
+    """See that all time of a part is booked; of running vCPUs' time, what is not the guest's work is spinning."""
     pcpu_ns = host.idle_ns
-    out = int64_array(item.vm_out, host.n_vm * N_VM_COUNTERS)
     for m in range(host.n_vm):
-        vm = vm_at(host.vms, m)
+        vm = vm_at(vms, m)
         pcpu_ns += vm.spin_ns + vm.switch_ns + vm.exit_ns
         vcpu_ns = vm.spin_ns + vm.exit_ns + vm.ready_ns + vm.costop_ns + vm.halted_ns
         if vcpu_ns != vm_config_at(host.config_vms, m).n_vcpu * length:
@@ -111,16 +136,5 @@ def close_window(host, t):
         vm.spin_ns -= vm.user_ns + vm.kernel_ns + vm.hold_ns
         if vm.spin_ns < vm.spin_lhp_ns + vm.spin_lwp_ns:
             host.error = BROKEN_ACCOUNTS
-        counters = int64_array(host.vms + 8 * N_VM_COUNTERS * m, N_VM_COUNTERS)
-        for i in range(N_VM_COUNTERS):
-            out[m * N_VM_COUNTERS + i] = counters[i]
     if pcpu_ns != host.n_pcpu * length:
         host.error = BROKEN_ACCOUNTS
-    events = host.n_switches
-    for v in range(host.n_vcpu):
-        events += consumed(host, v, t)[4]
-    host_out = int64_array(item.host_out, 3)
-    host_out[0] = host.idle_ns
-    host_out[1] = host.fragmentation_ns
-    host_out[2] = events
-    item.done = 1 if host.error == 0 else -host.error

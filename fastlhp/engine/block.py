@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlhp.engine import state
-from fastlhp.engine.accounts import close_window
 from fastlhp.engine.control import deadline_of, go_on, handle, look
 from fastlhp.engine.course import interrupt, resume
 from fastlhp.engine.draws import draw_if_due
@@ -70,7 +69,6 @@ def _load(host, block):
 @device
 def _finish(host, block):
     """The replication is over: the lane takes another."""
-    close_window(host, host.edge)
     block.n_running -= 1
     _load(host, block)
 
@@ -318,9 +316,31 @@ def simulate(
     host : ndarray of int64, shape (replication, counter)
     histogram : ndarray of int64, shape (2, bin)
     """
+    vm, host, histogram = simulate_parts(encoded, seed, replications, 1, lanes=lanes, scalar_only=scalar_only)
+    return vm[:, 0], host[:, 0], histogram
+
+
+def simulate_parts(
+    encoded: Encoded,
+    seed: int,
+    replications: range,
+    parts: int,
+    *,
+    lanes: int = LANES,
+    scalar_only: bool = False,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """As `simulate`, with counters of each of so many parts of the window, equal but for a rounding to ns.
+
+    Returns
+    -------
+    vm : ndarray of int64, shape (replication, part, vm, counter)
+    host : ndarray of int64, shape (replication, part, counter)
+    histogram : ndarray of int64, shape (2, bin)
+        Of the whole window.
+    """
     n = len(replications)
-    vm = np.zeros((n, encoded.n_vm, N_VM_COUNTERS), np.int64)
-    host = np.zeros((n, N_HOST_COUNTERS), np.int64)
+    vm = np.zeros((n, parts, encoded.n_vm, N_VM_COUNTERS), np.int64)
+    host = np.zeros((n, parts, N_HOST_COUNTERS), np.int64)
     histogram = np.zeros((2, N_BINS), np.int64)
     block = Block(
         seed,
@@ -358,11 +378,23 @@ def make_items(
     host: NDArray[np.int64],
     histogram: NDArray[np.int64],
 ) -> NDArray[Any]:
-    """Items for some replications of a configuration, with results going to the given arrays."""
+    """Items for some replications of a configuration, with results going to the given arrays.
+
+    Parameters
+    ----------
+    encoded : Encoded
+        The configuration.
+    replications : range
+        Which replications.
+    vm : ndarray of int64, shape (replication, part, vm, counter)
+    host : ndarray of int64, shape (replication, part, counter)
+    histogram : ndarray of int64, shape (2, bin)
+    """
     n = len(replications)
     items = np.zeros(n, state.ITEM)
     items["config"] = encoded.address
     items["replication"] = np.arange(replications.start, replications.stop)
+    items["n_part"] = vm.shape[1]
     items["vm_out"] = vm.ctypes.data + np.arange(n) * vm.strides[0]
     items["host_out"] = host.ctypes.data + np.arange(n) * host.strides[0]
     items["histogram"] = histogram.ctypes.data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.accounts import open_window
+from fastlhp.engine.accounts import cross_edge
 from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait, run_next, take
 from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
@@ -701,13 +701,12 @@ def go_on(host):
 
 @device
 def handle(host):
-    """Handle the event that `look` has found. True if that is the end of the replication (left to the caller)."""
+    """Handle the event that `look` has found. True if that is the end of the replication, whose results are written."""
     t, order = host.next_at, host.next_order
     if order == EDGE:
         host.done_until = t - 1  # guests' events at t are still to come
-        if host.measuring != 0:
+        if cross_edge(host, t):
             return True
-        open_window(host, t)
     else:
         move_clock(host, t)
         host.done_until = t

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.accounts import clear_vm
+from fastlhp.engine.accounts import clear_vm, part_edge
 from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
@@ -55,7 +55,7 @@ def start_replication(host, item_address):
     host.n_lock = config.n_lock
     host.base_ns = 0
     host.measuring = np.int64(config.window_start == 0)
-    host.edge = config.window_end if config.window_start == 0 else config.window_start
+    host.edge = part_edge(host, np.int64(config.window_start == 0))
     host.n_idle = config.n_pcpu
     host.n_ready = config.n_vcpu
     host.settled_until = 0
@@ -63,6 +63,7 @@ def start_replication(host, item_address):
     host.idle_ns = 0
     host.next_wake = FOREVER
     host.n_switches = 0
+    host.n_reported = 0
     host.now = 0
     host.slot = 0
     host.slot_end = FOREVER

@@ -198,8 +198,11 @@ VM_CONFIG = np.dtype(
 """``patience``: the lock's own threshold if it is always the same, else 0; ``quick_ns``: in waits up to that length
 nothing happens but waiting; -1 if that is not known."""
 
-ITEM = np.dtype([(name, _i8) for name in "config replication vm_out host_out histogram done".split()])
-"""One replication to simulate: its configuration, and where its results go."""
+ITEM = np.dtype(
+    [(name, _i8) for name in "config replication n_part part vm_out host_out histogram done".split()]
+)
+"""One replication to simulate: its configuration, how many parts its window has and which of them comes next or is
+being measured, and where results go: counters of each part, one after the other."""
 
 BLOCK_STATE = _record(
     "hosts rows lanes locks draws choices items n_tiles n_lock_tiles lane_bytes in_use has_choices scalar_only zero "
@@ -215,7 +218,7 @@ HOST = _record(
     "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters spent scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
     "next_at next_order intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
-    "n_switches now slot slot_end n_slot n_slot_draw tick_at costarting error"
+    "n_switches n_reported now slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
 present (``present`` of the pCPUs, ``waits`` on them, ``locks`` the lock words), of draws and choices, and of its
@@ -224,9 +227,10 @@ state that is not yet in its counters; ``scratch`` has room for two int64 a vCPU
 (`draws.py`) and ``newcomers`` (room for the pCPUs) are shared by the block.
 
 done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has found it; intervenes_at:
-the next one that is not a guest's; edge: the next edge of the measured window; settled_until: how far idle time,
-fragmentation and priority inversion are integrated; now: the instant of the event that scalar code handles; slot_end:
-the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
+the next one that is not a guest's; edge: the next edge of the measured window or of its parts; settled_until: how far
+idle time, fragmentation and priority inversion are integrated; n_reported: events of the parts that are over; now: the
+instant of the event that scalar code handles; slot_end: the next event of the scheduler that is not a single pCPU's;
+tick_at, costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(

@@ -24,10 +24,12 @@ __all__ = [
     "VM_INDEX",
     "WAIT",
     "ConfigurationResult",
+    "EARLY_COUNTERS",
     "Status",
     "bin_edges_ns",
     "bin_of",
     "join",
+    "whole_window",
 ]
 
 VM_COUNTERS: tuple[str, ...] = (
@@ -76,6 +78,9 @@ HOST_COUNTERS: tuple[str, ...] = ("idle_ns", "fragmentation_ns", "events")
 
 MAXIMA: frozenset[str] = frozenset({"wait_max_ns", "holder_off_max_ns"})
 """Counters that are a longest spell: over VMs they combine by the maximum, all the others by the sum."""
+
+EARLY_COUNTERS: tuple[str, ...] = ("acquisitions", "lhp_acquisitions", "spin_ns")
+"""Counters of the host that are also kept of the first half of the window, to find transients."""
 
 VM_INDEX: dict[str, int] = {name: i for i, name in enumerate(VM_COUNTERS)}
 HOST_INDEX: dict[str, int] = {name: i for i, name in enumerate(HOST_COUNTERS)}
@@ -156,6 +161,8 @@ class ConfigurationResult:
         Why it failed.
     first : int
         Number of the first replication.
+    early : ndarray of int64, shape (replication, len(EARLY_COUNTERS))
+        Counters of the host in the first half of the window.
     """
 
     index: int
@@ -165,11 +172,29 @@ class ConfigurationResult:
     status: int = Status.OK
     message: str = ""
     first: int = 0
+    early: npt.NDArray[np.int64] = _empty(0, len(EARLY_COUNTERS))
 
     @property
     def stop(self) -> int:
         """Number of the replication after the last."""
         return self.first + len(self.host)
+
+
+def whole_window(vm: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the VMs' counters of a window from those of its parts.
+
+    Parameters
+    ----------
+    vm : ndarray of int64, shape (replication, part, vm, len(VM_COUNTERS))
+
+    Returns
+    -------
+    ndarray of int64, shape (replication, vm, len(VM_COUNTERS))
+    """
+    whole: npt.NDArray[np.int64] = vm.sum(axis=1)
+    for name in MAXIMA:
+        vm[..., VM_INDEX[name]].max(axis=1, out=whole[..., VM_INDEX[name]])
+    return whole
 
 
 def join(parts: Iterable[ConfigurationResult]) -> ConfigurationResult:
@@ -194,4 +219,5 @@ def join(parts: Iterable[ConfigurationResult]) -> ConfigurationResult:
         failed.status,
         failed.message,
         parts[0].first,
+        np.concatenate([part.early for part in parts]),
     )

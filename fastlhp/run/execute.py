@@ -24,7 +24,15 @@ from fastlhp.engine.encode import Encoded, has_choice
 from fastlhp.engine.state import LANES, TILE
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study
-from fastlhp.results.counters import N_BINS, ConfigurationResult, Status, join
+from fastlhp.results.counters import (
+    EARLY_COUNTERS,
+    N_BINS,
+    VM_INDEX,
+    ConfigurationResult,
+    Status,
+    join,
+    whole_window,
+)
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
 from fastlhp.run.work import UNIT, Work, in_units
@@ -33,6 +41,11 @@ __all__ = ["calibrate", "execute", "execute_parts"]
 
 TURN_S = 0.05
 """How long a block advances before Python looks at it again."""
+
+HALVES = 2
+"""Parts of a window: the first is kept beside the whole, to find transients."""
+
+_EARLY = [VM_INDEX[name] for name in EARLY_COUNTERS]
 
 
 @dataclass(frozen=True, order=True)
@@ -77,8 +90,8 @@ class _Unit:
 
     def __post_init__(self) -> None:
         n = len(self.replications)
-        self.vm = np.zeros((n, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
-        self.host = np.zeros((n, N_HOST_COUNTERS), np.int64)
+        self.vm = np.zeros((n, HALVES, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
+        self.host = np.zeros((n, HALVES, N_HOST_COUNTERS), np.int64)
         self.histogram = np.zeros((2, N_BINS), np.int64)
 
     def items(self) -> NDArray[Any]:
@@ -88,7 +101,14 @@ class _Unit:
         error = int(outcome.min())
         status, message = (Status.FAILED, error_message(error)) if error < 0 else (Status.OK, "")
         return ConfigurationResult(
-            self.index, self.vm, self.host, self.histogram, status, message, self.replications.start
+            self.index,
+            whole_window(self.vm),
+            self.host.sum(axis=1),
+            self.histogram,
+            status,
+            message,
+            self.replications.start,
+            self.vm[:, 0, :, _EARLY].sum(axis=2).T,
         )
 
 
