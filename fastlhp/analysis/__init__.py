@@ -8,14 +8,17 @@ from fastlhp.analysis.disorder import frozen_disorder
 from fastlhp.analysis.sensitivity import Sensitivity, sensitivity
 from fastlhp.analysis.sweep import AnalysisError
 from fastlhp.analysis.thresholds import Reach, until
+from fastlhp.analysis.transients import Transients, transients
 
 __all__ = [
     "AnalysisError",
     "Comparison",
     "Reach",
     "Sensitivity",
+    "Transients",
     "compare",
     "frozen_disorder",
     "sensitivity",
+    "transients",
     "until",
 ]

@@ -31,6 +31,7 @@ from fastlhp.results.counters import (
 )
 from fastlhp.results.metrics import (
     CONFIGURATION_METRICS,
+    EARLY,
     METRICS,
     NS,
     Block,
@@ -49,6 +50,7 @@ FORMAT_VERSION = 1
 
 Array = npt.NDArray[Any]
 
+FIRST_HALF = "first_half"
 _GZIP_LEVEL = 4
 # A chunk of a host variable has about this size; smaller chunks make many small reads, larger ones long
 # blocks.
@@ -124,7 +126,7 @@ class ResultWriter:
         self._zeros: dict[tuple[int, ...], bytes] = {}
         self._messages: dict[int, str] = {}
         self._file: h5py.File | None = None
-        self._datasets: dict[tuple[Level | Literal["histogram"], str], h5py.Dataset] = {}
+        self._datasets: dict[tuple[Level | Literal["first_half", "histogram"], str], h5py.Dataset] = {}
         self._target = Target(path, force=force, folder=folder)
         try:
             self._context = context or Context.of(study.configurations, study.n_configurations)
@@ -225,7 +227,7 @@ class ResultWriter:
             for single in CONFIGURATION_METRICS.values()
             if single.histogram
         }
-        groups = {"host": "", "vm": "vm", "histogram": "histogram"}
+        groups = {"host": "", "vm": "vm", "first_half": FIRST_HALF, "histogram": "histogram"}
         pairs = {
             (groups[level], name): dataset for (level, name), dataset in self._datasets.items()
         } | singles
@@ -239,6 +241,8 @@ class ResultWriter:
                     for number in np.unique(here[here >= 0]):
                         chosen = np.flatnonzero(here == number)
                         low, high = there[chosen].min(), there[chosen].max() + 1
+                        if group == FIRST_HALF and group not in files[number]:
+                            continue  # of an older version
                         with _reading(sources[number].path):
                             found = files[number][f"{group}/{name}"][low:high][there[chosen] - low]
                         place: tuple[Any, ...] = (chosen, *(slice(size) for size in found.shape[1:]))
@@ -435,6 +439,15 @@ class ResultWriter:
                 )
                 self._datasets["vm", metric.name] = dataset
 
+        group = file.create_group(FIRST_HALF, track_order=True)
+        for metric in map(METRICS.__getitem__, EARLY):
+            about = {
+                "units": metric.units,
+                "long_name": f"{metric.long_name}; in the first half of the window",
+            }
+            dataset = self._variable(group, metric.name, [configuration, replication], metric.dtype, about)
+            self._datasets["first_half", metric.name] = dataset
+
         group = file.create_group("histogram", track_order=True)
         edges = bin_edges_ns() / NS
         about = {"units": "s", "long_name": "Lower edge of the bin; the first also holds 0"}
@@ -481,6 +494,8 @@ class ResultWriter:
             for (level, name), dataset in self._datasets.items():
                 if level == "histogram":
                     values = block.histogram[:, HISTOGRAMS[name]]
+                elif level == "first_half":
+                    values = block.first_half(METRICS[name])
                 else:
                     values = block.metric(METRICS[name], level)
                 self._put(dataset, rows.start, values, part, whole)
@@ -643,6 +658,14 @@ class FileData:
         with self._open() as file, _reading(self.path):
             group = file if level == "host" else file["vm"]
             return [group[metric.name][rows] for metric in metrics]
+
+    def first_half(self, metric: Metric, rows: slice = slice(None)) -> Array:
+        """Read a metric in the first half of the window."""
+        with self._open() as file, _reading(self.path):
+            if FIRST_HALF not in file:  # of an older version
+                n = len(self.status[rows])
+                return np.full((n, self.n_replications), missing_value(metric.dtype), dtype=metric.dtype)
+            return np.asarray(file[FIRST_HALF][metric.name][rows])
 
     def histogram(self, name: str, rows: slice = slice(None)) -> Array:
         """Read a histogram."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.results.counters import (
+    EARLY_COUNTERS,
     HISTOGRAMS,
     HOST_INDEX,
     MAXIMA,
@@ -26,6 +27,7 @@ from fastlhp.results.counters import (
 
 __all__ = [
     "CONFIGURATION_METRICS",
+    "EARLY",
     "METRICS",
     "NS",
     "Block",
@@ -497,6 +499,9 @@ _TABLE: tuple[Metric, ...] = (
     ),
 )
 
+EARLY: tuple[str, ...] = ("acquisitions", "lhp_acquisitions", "spin_time")
+"""Metrics of the host that are also kept of the first half of the window: those of `EARLY_COUNTERS`."""
+
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 """Metrics with a value per replication, by name, in the order of the file."""
 
@@ -594,6 +599,7 @@ class Block:
         self.histogram = np.full((n, len(HISTOGRAMS), N_BINS), -1, dtype=np.int64)
         vm = np.zeros((len(VM_COUNTERS), n, n_replications, n_vms), dtype=np.int64)
         host = np.zeros((len(HOST_INDEX), n, n_replications), dtype=np.int64)
+        self._early = np.full((len(EARLY_COUNTERS), n, n_replications), -1, dtype=np.int64)
         for result in results:
             i = result.index - first
             if result.status != Status.OK:
@@ -607,6 +613,7 @@ class Block:
                 )
             vm[:, i, :r, :vms] = result.vm.transpose(2, 0, 1)
             host[:, i, :r] = result.host.T
+            self._early[:, i, : min(len(result.early), r)] = result.early[:r].T
             self.histogram[i] = result.histogram
             self.replications[i] = r
         self._totals: dict[Level, Totals] = {
@@ -623,6 +630,11 @@ class Block:
         if present.all():
             return values
         return np.where(present, values, np.asarray(missing_value(metric.dtype), dtype=metric.dtype))
+
+    def first_half(self, metric: Metric) -> Array:
+        """Return a metric of `EARLY` in the first half of the window, shape (configuration, replication)."""
+        values = self._early[EARLY.index(metric.name)]
+        return values if metric.is_count else np.where(values < 0, np.nan, values / NS)
 
     def quantile(self, metric: ConfigurationMetric) -> Array:
         """Return a quantile, shape (configuration,)."""

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -21,6 +21,7 @@ from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HISTOGRAMS, N_BINS, ConfigurationResult, Status, bin_edges_ns
 from fastlhp.results.metrics import (
     CONFIGURATION_METRICS,
+    EARLY,
     METRICS,
     NS,
     Block,
@@ -218,6 +219,7 @@ class ResultData(Protocol):
     def metrics(  # noqa: D102
         self, metrics: Sequence[Metric], level: Level, rows: slice = ...
     ) -> list[Array]: ...
+    def first_half(self, metric: Metric, rows: slice = ...) -> Array: ...  # noqa: D102
     def histogram(self, name: str, rows: slice = ...) -> Array: ...  # noqa: D102
 
 
@@ -248,6 +250,10 @@ class PartData:
     def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = _ALL_ROWS) -> list[Array]:
         """Return metrics."""
         return [values[rows] for values in self._data.metrics(metrics, level, self._rows)]
+
+    def first_half(self, metric: Metric, rows: slice = _ALL_ROWS) -> Array:
+        """Return a metric in the first half of the window."""
+        return self._data.first_half(metric, self._rows)[rows]
 
     def histogram(self, name: str, rows: slice = _ALL_ROWS) -> Array:
         """Return a histogram of each configuration."""
@@ -361,17 +367,32 @@ class MemoryData:
 
     def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = _ALL_ROWS) -> list[Array]:
         """Compute metrics."""
-        n_vms = self.context.n_vms
         begin, end, _ = rows.indices(len(self.context))
-        shape = (end - begin, self.n_replications, n_vms)[: 2 if level == "host" else 3]
+        shape = (end - begin, self.n_replications, self.context.n_vms)[: 2 if level == "host" else 3]
         out = [np.empty(shape, dtype=metric.dtype) for metric in metrics]
+        for own, block in self._blocks(begin, end):
+            for array, metric in zip(out, metrics, strict=True):
+                array[own] = block.metric(metric, level)
+        return out
+
+    def first_half(self, metric: Metric, rows: slice = _ALL_ROWS) -> Array:
+        """Compute a metric in the first half of the window."""
+        begin, end, _ = rows.indices(len(self.context))
+        out = np.empty((end - begin, self.n_replications), dtype=metric.dtype)
+        for own, block in self._blocks(begin, end):
+            out[own] = block.first_half(metric)
+        return out
+
+    def _blocks(self, begin: int, end: int) -> Iterator[tuple[slice, Block]]:
+        """Yield configurations block by block, and where they are, counted from `begin`."""
         for first in range(begin, end, self._BLOCK):
             last = min(first + self._BLOCK, end)
             here = [self.results[i] for i in range(first, last) if i in self.results]
-            block = Block(self.context.part(slice(first, last)), first, here, self.n_replications, n_vms)
-            for array, metric in zip(out, metrics, strict=True):
-                array[first - begin : last - begin] = block.metric(metric, level)
-        return out
+            context = self.context.part(slice(first, last))
+            yield (
+                slice(first - begin, last - begin),
+                Block(context, first, here, self.n_replications, self.context.n_vms),
+            )
 
     def histogram(self, name: str, rows: slice = _ALL_ROWS) -> Array:
         """Return a histogram of each configuration."""
@@ -514,6 +535,29 @@ class Results:
         """
         self._require(metric, "vm")
         return MetricArray(self._data.metrics([METRICS[metric]], "vm")[0], METRICS[metric].units)
+
+    def first_half(self, metric: str) -> MetricArray:
+        """Return a metric in the first half of the measured window, to see whether it has settled.
+
+        Parameters
+        ----------
+        metric : str
+            ``acquisitions``, ``lhp_acquisitions`` or ``spin_time``.
+
+        Returns
+        -------
+        MetricArray
+            Shape (configuration, replication). Missing values, also in files of versions that did not keep it, are NaN,
+            of counts -1.
+
+        Raises
+        ------
+        UnknownMetricError
+            If it is another metric; also a KeyError.
+        """
+        if metric not in EARLY:
+            raise UnknownMetricError(f"the first half has no {metric!r}; choose from: {', '.join(EARLY)}")
+        return MetricArray(self._data.first_half(METRICS[metric]), METRICS[metric].units)
 
     def histogram(self, name: str) -> tuple[Array, Array]:
         """Return the histograms of contended lock waits ("wait") or of off-CPU holders ("holder_off").

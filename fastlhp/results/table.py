@@ -216,8 +216,6 @@ def _aligned(columns: list[Column]) -> list[str]:
 def _footer(
     results: Results, summaries: list[Summary], confidence: float, method: "Method", pm: str, bounded: bool
 ) -> list[str]:
-    from fastlhp.analysis.disorder import frozen_disorder_warning
-
     run = results["replications"][results.status == Status.OK]
     n = results.n_replications
     least = int(run.min(initial=n))
@@ -231,11 +229,18 @@ def _footer(
     ]
     if n == 1:
         lines = ["One replication: no confidence intervals (ratios are pooled, sum over sum)"]
-    if warning := frozen_disorder_warning(results):
-        lines.append(warning)
+    lines += _warnings(results)
     if bounded:
         lines.append(f"< upper end of the {percent} confidence interval where none was seen")
     return lines
+
+
+def _warnings(results: Results) -> list[str]:
+    """Return what should be known before the estimates are believed."""
+    from fastlhp.analysis.disorder import frozen_disorder_warning
+    from fastlhp.analysis.transients import transient_warning
+
+    return [warning for find in (frozen_disorder_warning, transient_warning) if (warning := find(results))]
 
 
 def label_text(value: Any) -> str:
@@ -362,8 +367,6 @@ def as_json(
     ``metrics``; of each metric ``mean``, ``low``, ``high``, ``standard_error`` and ``n``. A missing value is
     null. ``warnings`` is a list of texts.
     """
-    from fastlhp.analysis.disorder import frozen_disorder_warning
-
     summaries = _columns(results, metrics, confidence, method)
     columns, status, messages = results.configurations, results.status, results.messages
     configurations = []
@@ -395,7 +398,7 @@ def as_json(
         "confidence": confidence,
         "interval": method,
         "units": {s.metric: s.units for s in summaries},
-        "warnings": [warning] if (warning := frozen_disorder_warning(results)) else [],
+        "warnings": _warnings(results),
         "configurations": configurations,
     }
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -9,7 +9,7 @@ from fastlhp.errors import FastlhpError
 from fastlhp.model.study import DICTIONARY, load
 from fastlhp.results.counters import HISTOGRAMS, ConfigurationResult, Status, join
 from fastlhp.results.file import FileData
-from fastlhp.results.metrics import METRICS, Block, Level
+from fastlhp.results.metrics import EARLY, METRICS, Block, Level, missing_value
 from fastlhp.run.execute import execute_parts
 from fastlhp.run.work import Work
 
@@ -79,6 +79,10 @@ def rerun(path: str | os.PathLike[str], index: int, *, threads: int = 1) -> Reru
         for metric, values in zip(metrics, data.metrics(metrics, level), strict=True):
             name = metric.name if level == "host" else f"{level}/{metric.name}"
             pairs[name] = (block.metric(metric, level), values[row])
+    for metric in map(METRICS.__getitem__, EARLY):
+        then = data.first_half(metric, row)
+        if not (np.isnan(then) | (then == missing_value(metric.dtype))).all():  # or of an older version
+            pairs[f"first_half/{metric.name}"] = (block.first_half(metric), then)
     for name, number in HISTOGRAMS.items():
         pairs[f"histogram/{name}"] = (block.histogram[:, number], data.histogram(name)[row])
     differing = [name for name, (now, then) in pairs.items() if now.tobytes() != then.tobytes()]

@@ -26,7 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.errors import FastlhpError
-from fastlhp.results.counters import HISTOGRAMS, HOST_COUNTERS, N_BINS, VM_COUNTERS, ConfigurationResult, join
+from fastlhp.results.counters import (
+    EARLY_COUNTERS,
+    HISTOGRAMS,
+    HOST_COUNTERS,
+    N_BINS,
+    VM_COUNTERS,
+    ConfigurationResult,
+    join,
+)
 from fastlhp.run.work import Shard, Work
 
 if TYPE_CHECKING:
@@ -43,7 +51,7 @@ __all__ = [
     "survey",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when shards of before would be misunderstood."""
 
 FLUSH_S = 5.0
@@ -248,6 +256,7 @@ def _pack(parts: Sequence[ConfigurationResult], identity: str) -> bytes:
         "messages": np.frombuffer(b"".join(messages), np.uint8),
         "vm": np.concatenate([part.vm.ravel() for part in parts]),
         "host": np.concatenate([part.host.ravel() for part in parts]),
+        "early": np.concatenate([part.early.ravel() for part in parts]),
         "histogram": np.stack([part.histogram for part in parts]),
     }
     buffer = io.BytesIO()
@@ -292,9 +301,9 @@ def read_shard(path: str, manifest: Manifest) -> list[ConfigurationResult]:
                 raise StoreError(f"{path} belongs to another run")
             table = array("table", np.int64)
             messages = array("messages", np.uint8).tobytes()
-            vm, host = array("vm", np.int64), array("host", np.int64)
+            vm, host, early = (array(name, np.int64) for name in ("vm", "host", "early"))
             histogram = array("histogram", np.int64).reshape(len(table), len(HISTOGRAMS), N_BINS)
-        return list(_unpack(table, messages, vm, host, histogram, manifest))
+        return list(_unpack(table, messages, vm, host, early, histogram, manifest))
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except (
@@ -312,12 +321,18 @@ def read_shard(path: str, manifest: Manifest) -> list[ConfigurationResult]:
 
 
 def _unpack(
-    table: Array, messages: bytes, vm: Array, host: Array, histogram: Array, manifest: Manifest
+    table: Array,
+    messages: bytes,
+    vm: Array,
+    host: Array,
+    early: Array,
+    histogram: Array,
+    manifest: Manifest,
 ) -> Iterator[ConfigurationResult]:
     if table.ndim != 2 or table.shape[1] != _COLUMNS or (table < 0).any():
         raise ValueError("its table is not one")
-    n = len(HOST_COUNTERS)
-    at_vm = at_host = at_message = 0
+    n, n_early = len(HOST_COUNTERS), len(EARLY_COUNTERS)
+    at = at_vm = at_message = 0
     for row, (index, first, count, n_vm, status, length) in enumerate(table.tolist()):
         if index >= manifest.run["configurations"] or first + count > manifest.run["replications"]:
             raise ValueError(f"it has replications {first} to {first + count} of configuration {index}")
@@ -325,13 +340,14 @@ def _unpack(
         yield ConfigurationResult(
             index,
             vm[at_vm : at_vm + size].reshape(count, n_vm, len(VM_COUNTERS)),
-            host[at_host : at_host + count * n].reshape(count, n),
+            host[at * n : (at + count) * n].reshape(count, n),
             histogram[row],
             status,
             messages[at_message : at_message + length].decode(),
             first,
+            early[at * n_early : (at + count) * n_early].reshape(count, n_early),
         )
-        at_vm, at_host, at_message = at_vm + size, at_host + count * n, at_message + length
+        at, at_vm, at_message = at + count, at_vm + size, at_message + length
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from fastlhp.results.results import Attributes, Results, coordinate_array
 class Arrays:
     """Data of `Results`: the metrics that are given, zeros for the others."""
 
-    def __init__(self, coordinates, metrics, status=None, pcpus=4):
+    def __init__(self, coordinates, metrics, status=None, pcpus=4, first_half=None):
         some = np.asarray(next(iter(metrics.values())))
         self._shape = some.shape
         self._metrics = metrics
+        self._first_half = first_half
         self.n_replications = some.shape[1]
         self.coordinates = {path: coordinate_array(list(labels)) for path, labels in coordinates.items()}
         self.status = np.zeros(len(some), dtype=np.int64) if status is None else np.asarray(status)
@@ -29,13 +30,17 @@ class Arrays:
             out.append(values)
         return out
 
+    def first_half(self, metric):
+        """Half of the whole, unless something else is given."""
+        return (self._first_half or {}).get(metric.name, self.metrics([metric], "host")[0] / 2)
+
     def histogram(self, name):
         return np.zeros((len(self.status), N_BINS), dtype=np.int64)
 
 
-def results_of(coordinates, status=None, **metrics):
+def results_of(coordinates, status=None, first_half=None, **metrics):
     """Make results of arrays of shape (configuration, replication)."""
-    return Results(Arrays(coordinates, metrics, status))
+    return Results(Arrays(coordinates, metrics, status, first_half=first_half))
 
 
 def grid(**axes):

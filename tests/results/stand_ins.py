@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from fastlhp.results.counters import (
+    EARLY_COUNTERS,
     HISTOGRAMS,
     HOST_COUNTERS,
     HOST_INDEX,
@@ -54,7 +55,8 @@ def make_result(study, index, seed=0, replications=None):
     host = rng.integers(0, 400_000_000, (r, len(HOST_COUNTERS)))
     histogram = np.zeros((len(HISTOGRAMS), N_BINS), dtype=np.int64)
     histogram[:, 100:300] = rng.integers(0, 50, (len(HISTOGRAMS), 200))
-    return ConfigurationResult(index, vm, host, histogram)
+    early = vm[:, :, [VM_INDEX[name] for name in EARLY_COUNTERS]].sum(axis=1) // 3
+    return ConfigurationResult(index, vm, host, histogram, early=early)
 
 
 def plain_result(replications=1, n_vms=1, index=0, host=None, **counters):

@@ -19,7 +19,7 @@ from fastlhp.errors import FastlhpError
 from fastlhp.results import file as file_module
 from fastlhp.results.counters import HISTOGRAMS
 from fastlhp.results.file import ResultFileError, ResultWriter
-from fastlhp.results.metrics import CONFIGURATION_METRICS, METRICS
+from fastlhp.results.metrics import CONFIGURATION_METRICS, EARLY, METRICS
 from fastlhp.results.results import provenance
 
 
@@ -42,6 +42,8 @@ def assert_same(left, right):
             np.testing.assert_array_equal(left.vm(name), right.vm(name), err_msg=name)
     for name in CONFIGURATION_METRICS:
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+    for name in EARLY:
+        np.testing.assert_array_equal(left.first_half(name), right.first_half(name), err_msg=name)
     for name in HISTOGRAMS:
         np.testing.assert_array_equal(left.histogram(name)[0], right.histogram(name)[0])
     assert left.messages == right.messages
@@ -80,6 +82,16 @@ def test_file_and_memory_agree(study, results, written, tmp_path):
     assert f"from {written}" in repr(opened)
     with pytest.raises(FastlhpError, match="already in a file"):
         opened.save(tmp_path / "again.h5")
+
+
+def test_files_without_halves_can_be_read(written, results):
+    with h5py.File(written, "r+") as file:
+        del file["first_half"]
+    opened = fastlhp.open(written)
+    assert (opened.first_half("acquisitions") == -1).all() and np.isnan(opened.first_half("spin_time")).all()
+    assert opened.first_half("spin_time").shape == results.first_half("spin_time").shape
+    with pytest.raises(FastlhpError, match="choose from: acquisitions"):
+        opened.first_half("events")
 
 
 @pytest.mark.parametrize("n", [1, 5, 64])
@@ -155,7 +167,7 @@ def test_xarray_opens_it_without_warnings(study, results, written):
             assert histogram["wait"].dtype == np.int64
             assert histogram["bin"].values[0] == 1e-9 and histogram["bin_upper"].values[-1] == 2**44 / 1e9
         with xarray.open_datatree(written, engine="h5netcdf") as tree:
-            assert set(tree.groups) == {"/", "/vm", "/histogram"}
+            assert set(tree.groups) == {"/", "/vm", "/first_half", "/histogram"}
 
 
 def test_to_xarray_is_what_xarray_reads(results, written):

@@ -14,7 +14,7 @@ from fastlhp.cli.main import main
 from fastlhp.results import file as file_module
 from fastlhp.results.file import FileData, ResultFileError
 from fastlhp.results.merge import merge
-from fastlhp.results.metrics import METRICS
+from fastlhp.results.metrics import EARLY, METRICS
 
 
 def written(path, *, counts=(1, 2), fingerprint="", without=(), **options):
@@ -34,6 +34,10 @@ def assert_part(joined, rows, one):
             wide, narrow = joined.vm(name)[rows], one.vm(name)
             np.testing.assert_array_equal(wide[:, : narrow.shape[1], : narrow.shape[2]], narrow)
             assert not (wide[:, :, narrow.shape[2] :] >= 0).any()
+    for name in EARLY:
+        np.testing.assert_array_equal(
+            joined.first_half(name)[rows][:, : one.n_replications], one.first_half(name)
+        )
     np.testing.assert_array_equal(joined.histogram("wait")[0][rows], one.histogram("wait")[0])
     np.testing.assert_array_equal(joined["wait_q99"][rows], one["wait_q99"])
     np.testing.assert_array_equal(joined.status[rows], one.status)

@@ -12,7 +12,7 @@ import fastlhp
 from fastlhp.cli.main import main
 from fastlhp.results.counters import HISTOGRAMS
 from fastlhp.results.merge import merge
-from fastlhp.results.metrics import METRICS
+from fastlhp.results.metrics import EARLY, METRICS
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,7 @@ def rerun(path: Path, index: object) -> "tuple[int, str]":
 def test_the_bits_are_the_same(written: Path, index: int) -> None:
     code, said = rerun(written, index)
     n = 1 + len(METRICS) + sum("vm" in metric.levels for metric in METRICS.values()) + len(HISTOGRAMS)
+    n += len(EARLY)
     assert code == 0 and f"20 replications: all {n} variables are the same, bit for bit" in said, said
 
 

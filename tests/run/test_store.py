@@ -18,7 +18,15 @@ import pytest
 from studies import STUDY, assert_same_results, environment, prepare
 
 import fastlhp
-from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS, ConfigurationResult, Status, join
+from fastlhp.results.counters import (
+    EARLY_COUNTERS,
+    HOST_COUNTERS,
+    N_BINS,
+    VM_COUNTERS,
+    ConfigurationResult,
+    Status,
+    join,
+)
 from fastlhp.run.job import Job
 from fastlhp.run.store import Manifest, Store, StoreError, read_shard, shard_files
 from fastlhp.run.work import UNIT, Shard, Work, in_units
@@ -42,9 +50,8 @@ def counters(index: int, first: int, n: int, **more: object) -> ConfigurationRes
     vm = rng.integers(0, 2**40, (n, 1 + index % 3, len(VM_COUNTERS)))
     histogram = np.zeros((2, N_BINS), np.int64)
     histogram[:, first : first + n] = 1 + index
-    return ConfigurationResult(
-        index, vm, rng.integers(0, 9, (n, len(HOST_COUNTERS))), histogram, first=first, **more
-    )
+    host, early = (rng.integers(0, 9, (n, len(names))) for names in (HOST_COUNTERS, EARLY_COUNTERS))
+    return ConfigurationResult(index, vm, host, histogram, first=first, early=early, **more)
 
 
 def whole(index: int, **more: object) -> ConfigurationResult:
