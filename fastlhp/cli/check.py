@@ -25,14 +25,14 @@ def command(study: str, calibrate: bool) -> None:
     loaded = load(study)
     click.echo(f"{loaded.name}: valid")
     of = f" of {loaded.n_combinations} combinations" if loaded.dropped else ""
+    warmup = f"{format_duration(loaded.warmup_ns)} of warm-up"
+    if loaded.configurations[0].has_auto_warmup:
+        warmup = "a warm-up that pilots find, at most half of that"
     for name, value in (
         ("configurations", f"{loaded.n_configurations}{of}"),
         *_dropped(loaded),
         *_replications(loaded),
-        (
-            "simulated time",
-            f"{format_duration(loaded.duration_ns)} after {format_duration(loaded.warmup_ns)} of warm-up",
-        ),
+        ("simulated time", f"{format_duration(loaded.duration_ns)} after {warmup}"),
         ("seed", f"{loaded.seed}"),
         *_plan(loaded),
         *(("warning", warning) for warning in loaded.warnings),

@@ -123,6 +123,11 @@ class Encoded:
         """Address of the configuration's record."""
         return int(self.record.ctypes.data)
 
+    @property
+    def warmup_ns(self) -> int:
+        """Length of the warm-up."""
+        return int(self.record[0]["window_start"])
+
     def _vm(self, spec: VmSpec, threshold: Distribution | None, wakeup: Distribution | None) -> Any:
         policy = _policy(spec)
         vm = np.zeros(1, state.VM_CONFIG)[0]

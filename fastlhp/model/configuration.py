@@ -27,6 +27,8 @@ class Configuration:
         The policy; each has a ``kind``.
     vms : tuple of VmSpec
         All VMs, groups expanded.
+    has_auto_warmup : bool
+        Whether ``warmup_ns``, 0 so far, is to be found by pilots.
     """
 
     index: int
@@ -38,6 +40,7 @@ class Configuration:
     guard: GuardParameters
     response: ResponseParameters
     vms: tuple[VmSpec, ...]
+    has_auto_warmup: bool = False
 
     @property
     def n_vcpu(self) -> int:

@@ -60,6 +60,7 @@ _MAX_GROUPS = 256
 _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
 _WINDOW_HELP = 'a duration with a unit (ns, us, ms, s or cycles) of at most 1e6 s, such as "2s"'
+_WARMUP_HELP = f'{_WINDOW_HELP}, or "auto"'
 _CUT_WORTH_TELLING = 1e-3
 
 
@@ -69,17 +70,17 @@ def _study_name(value: object) -> str:
     return value
 
 
-def _window(value: object, info: ValidationInfo) -> int:
+def _window(value: object, info: ValidationInfo, accepted: str = _WINDOW_HELP) -> int:
     context = info.context if isinstance(info.context, Context) else Context()
     if not isinstance(value, str):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        raise refused(value, f"a bare number has no unit; give {_WINDOW_HELP}" if number else _WINDOW_HELP)
+        raise refused(value, f"a bare number has no unit; give {accepted}" if number else accepted)
     try:
-        window_ns = round_ns(parse_duration(value, context.clock, _WINDOW_HELP))
+        window_ns = round_ns(parse_duration(value, context.clock, accepted))
     except UnitError as error:
         raise refused(value, error.accepted) from None
     if window_ns > _MAX_WINDOW_NS:
-        raise refused(value, _WINDOW_HELP)
+        raise refused(value, accepted)
     return window_ns
 
 
@@ -104,6 +105,10 @@ def _precision(value: object) -> tuple[Target, ...]:
         raise wrapped(error) from None
 
 
+def _warmup(value: object, info: ValidationInfo) -> int | None:
+    return None if value == "auto" else _window(value, info, _WARMUP_HELP)
+
+
 _TEXT = WithJsonSchema({"type": "string"})
 
 
@@ -113,7 +118,7 @@ class StudyForm(Form):
     name: Annotated[str, PlainValidator(_study_name), Accepts(_NAME_HELP), _TEXT]
     seed: Seed = 1
     duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), _TEXT]
-    warmup: Annotated[int, PlainValidator(_window), Accepts(_WINDOW_HELP), _TEXT] = written("0s")
+    warmup: Annotated[int | None, PlainValidator(_warmup), Accepts(_WARMUP_HELP), _TEXT] = written("0s")
     replications: ReplicationCount = 32
     design: Annotated[Design | None, PlainValidator(_design)] = None
     precision: Annotated[tuple[Target, ...], PlainValidator(_precision)] = ()
@@ -739,12 +744,13 @@ class Plan:
                 c.path: c.labels[i] for axis, i in zip(self.axes, position, strict=True) for c in axis.columns
             },
             duration_ns=window.duration,
-            warmup_ns=window.warmup,
+            warmup_ns=window.warmup or 0,
             host=self._variant("host", position),
             scheduler=self._variant("scheduler", position),
             guard=self._variant("guard", position),
             response=self._variant("response", position),
             vms=tuple(vm for group in groups for vm in group.vms),
+            has_auto_warmup=window.warmup is None,
         )
 
     def _distributions(self) -> Iterator[tuple[str, Distribution]]:

@@ -162,7 +162,9 @@ class ConfigurationResult:
     first : int
         Number of the first replication.
     early : ndarray of int64, shape (replication, len(EARLY_COUNTERS))
-        Counters of the host in the first half of the window.
+        Counters of the host in the first half of the window; -1 if not known.
+    warmup_ns : int
+        Length of the warm-up.
     """
 
     index: int
@@ -173,6 +175,11 @@ class ConfigurationResult:
     message: str = ""
     first: int = 0
     early: npt.NDArray[np.int64] = _empty(0, len(EARLY_COUNTERS))
+    warmup_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.early) != len(self.host):
+            self.early = np.full((len(self.host), len(EARLY_COUNTERS)), -1, dtype=np.int64)
 
     @property
     def stop(self) -> int:
@@ -220,4 +227,5 @@ def join(parts: Iterable[ConfigurationResult]) -> ConfigurationResult:
         failed.message,
         parts[0].first,
         np.concatenate([part.early for part in parts]),
+        parts[0].warmup_ns,
     )

@@ -132,6 +132,7 @@ class ResultWriter:
             self._context = context or Context.of(study.configurations, study.n_configurations)
             self._status = np.full(len(self._context), Status.NOT_RUN, dtype=np.int64)
             self._replications = np.full(len(self._context), -1, dtype=np.int64)
+            self._warmup_s = np.full(len(self._context), np.nan)
             self._block_size = self._choose_block_size()
             with writing(self.path):
                 # Without a chunk cache: chunks are written whole, and a cache per variable would add up.
@@ -193,6 +194,7 @@ class ResultWriter:
                 self._messages[result.index] = result.message or "failed"
             else:
                 self._replications[result.index] = len(result.host)
+                self._warmup_s[result.index] = result.warmup_ns / NS
             number = result.index // self._block_size
             block = self._pending.setdefault(number, [])
             block.append(result)
@@ -219,6 +221,7 @@ class ResultWriter:
             its = origin == number
             self._status[its] = source.status[row[its]]
             self._replications[its] = source.replications[row[its]]
+            self._warmup_s[its] = source.warmup_s[row[its]]
             self._messages |= {
                 int(i): source.messages[row[i]] for i in np.flatnonzero(its) if row[i] in source.messages
             }
@@ -273,6 +276,7 @@ class ResultWriter:
                         self._flush(number)
                     self._file["status"][...] = self._status
                     self._file["replications"][...] = self._replications
+                    self._file["warmup_time"][...] = self._warmup_s
                     for index, message in self._messages.items():
                         self._file["message"][index] = message
                     for key, value in (timing or {}).items():
@@ -404,8 +408,7 @@ class ResultWriter:
             self._variable(file, name, [configuration], values.dtype, about)[...] = values
         for single in CONFIGURATION_METRICS.values():
             about = {"units": single.units, "long_name": single.long_name, **swept}
-            dtype = np.dtype(np.float64 if single.histogram else np.int64)
-            self._variable(file, single.name, [configuration], dtype, about)
+            self._variable(file, single.name, [configuration], single.dtype, about)
         about = {"units": "1", "long_name": "Why the configuration failed; empty if it did not", **swept}
         self._variable(file, "message", [configuration], _STRING, about)
         for metric in METRICS.values():
@@ -627,6 +630,9 @@ class FileData:
                 self.replications: Array = np.where(self.status == Status.OK, self.n_replications, -1)
                 if "replications" in file:  # not in files of versions in which all had the same number
                     self.replications = file["replications"][...]
+                self.warmup_s: Array = np.full(self._n_configurations, np.nan)
+                if "warmup_time" in file:  # nor that
+                    self.warmup_s = file["warmup_time"][...]
                 texts = file["message"].asstr()[...]
                 self.messages = {int(i): texts[i] for i in np.flatnonzero(self.status == Status.FAILED)}
                 self.coordinates = {

@@ -254,7 +254,7 @@ class ConfigurationMetric:
     name, units, long_name : str
         As of `Metric`.
     histogram : str
-        Name of the histogram; empty for ``status`` and ``replications``.
+        Name of the histogram; empty for ``status``, ``replications`` and ``warmup_time``.
     quantile : float
         Which quantile; in (0, 1).
     """
@@ -264,6 +264,11 @@ class ConfigurationMetric:
     long_name: str
     histogram: str = ""
     quantile: float = 0.0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its values."""
+        return np.dtype(np.float64 if self.units == "s" else np.int64)
 
 
 def missing_value(dtype: np.dtype[Any]) -> Any:
@@ -522,6 +527,7 @@ CONFIGURATION_METRICS: dict[str, ConfigurationMetric] = {
             "What became of the configuration: " + ", ".join(f"{s:d} {s.name.lower()}" for s in Status),
         ),
         ConfigurationMetric("replications", "1", "Replications of the configuration that were run"),
+        ConfigurationMetric("warmup_time", "s", "Warm-up before the measured window"),
         _quantile("wait_q50", "wait", 0.5, _WAITS),
         _quantile("wait_q90", "wait", 0.9, _WAITS),
         _quantile("wait_q99", "wait", 0.99, _WAITS),

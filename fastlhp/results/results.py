@@ -213,6 +213,8 @@ class ResultData(Protocol):
     @property
     def replications(self) -> Array: ...  # noqa: D102
     @property
+    def warmup_s(self) -> Array: ...  # noqa: D102
+    @property
     def messages(self) -> dict[int, str]: ...  # noqa: D102
     @property
     def coordinates(self) -> dict[str, Array]: ...  # noqa: D102
@@ -244,6 +246,7 @@ class PartData:
         first, last, _ = rows.indices(len(data.status))
         self.context = data.context.part(rows)
         self.status, self.replications = data.status[rows], data.replications[rows]
+        self.warmup_s = data.warmup_s[rows]
         self.messages = {i - first: text for i, text in data.messages.items() if first <= i < last}
         self.coordinates = {path: values[rows] for path, values in data.coordinates.items()}
 
@@ -354,6 +357,15 @@ class MemoryData:
             if result.status == Status.OK:
                 replications[i] = len(result.host)
         return replications
+
+    @property
+    def warmup_s(self) -> Array:
+        """Warm-up of each configuration in s; NaN without a result."""
+        warmup_s = np.full(len(self.context), np.nan)
+        for i, result in self.results.items():
+            if result.status == Status.OK:
+                warmup_s[i] = result.warmup_ns / NS
+        return warmup_s
 
     @property
     def messages(self) -> dict[int, str]:
@@ -758,5 +770,7 @@ class Results:
             return self.status
         if name == "replications":
             return self._data.replications
+        if name == "warmup_time":
+            return self._data.warmup_s
         single = CONFIGURATION_METRICS[name]
         return histogram_quantile(self._data.histogram(single.histogram), single.quantile)

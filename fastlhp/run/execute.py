@@ -35,6 +35,7 @@ from fastlhp.results.counters import (
 )
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
+from fastlhp.run.warmup import settled
 from fastlhp.run.work import UNIT, Work, in_units
 
 __all__ = ["calibrate", "execute", "execute_parts"]
@@ -109,6 +110,7 @@ class _Unit:
             message,
             self.replications.start,
             self.vm[:, 0, :, _EARLY].sum(axis=2).T,
+            self.encoded.warmup_ns,
         )
 
 
@@ -124,11 +126,13 @@ class _Plan:
     """Which units are still to be simulated, shape by shape; shared by the threads."""
 
     def __init__(self, study: Study, work: Work) -> None:
+        self._study = study
         self._configurations = study.configurations
         self._work = work
         self._lock = threading.Lock()
         self._units: dict[Shape, deque[_Unit]] = {}
         self._begun: dict[int, _Begun] = {}
+        self._n_settling = 0
         self.rooms: dict[Shape, _Room] = {}
         indices: dict[Shape, list[int]] = {}
         for index in work.indices:
@@ -146,6 +150,11 @@ class _Plan:
         """Whether there may be more units yet, from configurations that are not precise enough."""
         return bool(self._begun)
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether there will be more units, from configurations whose warm-up is being found."""
+        return self._n_settling > 0
+
     def take(self, shape: Shape | None) -> tuple[Shape, _Unit] | None:
         """Return the next unit; only one of the given shape, if one is given. None if there is none."""
         with self._lock:
@@ -155,7 +164,12 @@ class _Plan:
             if not self._queue or shape not in (None, self._queue[0][0]):
                 return None
             wanted, index = self._queue.popleft()
-            self._begun[index] = _Begun(wanted, Encoded(self._configurations[index]))
+            self._n_settling += 1
+        # Pilots may take a while: meanwhile others take what is there.
+        encoded = Encoded(settled(self._study, index))
+        with self._lock:
+            self._n_settling -= 1
+            self._begun[index] = _Begun(wanted, encoded)
             self._add(index, self._work.ranges(index))
             return wanted, self._units[wanted].popleft()
 
@@ -216,7 +230,7 @@ class _Run:
                 taken = self.plan.take(None)
                 if taken is not None:
                     self._drive(*taken)
-                elif self._looks.may_grow and self.plan.may_grow:
+                elif self.plan.is_settling or (self._looks.may_grow and self.plan.may_grow):
                     time.sleep(TURN_S)
                 else:
                     return

@@ -63,7 +63,8 @@ _SHARD_BYTES = 8 * 1024**2
 _PENDING_BYTES = 4 * _SHARD_BYTES
 _OPEN_SHARDS = 6
 _MAX_BYTES = 2**30
-_COLUMNS = 6  # of a shard's table: configuration, first replication, replications, VMs, status, length of the message
+# Of a shard's table: configuration, first replication, replications, VMs, status, length of the message, warm-up in ns.
+_COLUMNS = 7
 
 Array = npt.NDArray[Any]
 
@@ -247,7 +248,15 @@ def _pack(parts: Sequence[ConfigurationResult], identity: str) -> bytes:
     """Return the content of a shard."""
     messages = [part.message.encode() for part in parts]
     table = [
-        (part.index, part.first, len(part.host), part.vm.shape[1], part.status, len(message))
+        (
+            part.index,
+            part.first,
+            len(part.host),
+            part.vm.shape[1],
+            part.status,
+            len(message),
+            part.warmup_ns,
+        )
         for part, message in zip(parts, messages, strict=True)
     ]
     arrays: dict[str, Array] = {
@@ -333,7 +342,7 @@ def _unpack(
         raise ValueError("its table is not one")
     n, n_early = len(HOST_COUNTERS), len(EARLY_COUNTERS)
     at = at_vm = at_message = 0
-    for row, (index, first, count, n_vm, status, length) in enumerate(table.tolist()):
+    for row, (index, first, count, n_vm, status, length, warmup_ns) in enumerate(table.tolist()):
         if index >= manifest.run["configurations"] or first + count > manifest.run["replications"]:
             raise ValueError(f"it has replications {first} to {first + count} of configuration {index}")
         size = count * n_vm * len(VM_COUNTERS)
@@ -346,6 +355,7 @@ def _unpack(
             messages[at_message : at_message + length].decode(),
             first,
             early[at * n_early : (at + count) * n_early].reshape(count, n_early),
+            warmup_ns,
         )
         at, at_vm, at_message = at + count, at_vm + size, at_message + length
 

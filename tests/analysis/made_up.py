@@ -18,6 +18,7 @@ class Arrays:
         self.coordinates = {path: coordinate_array(list(labels)) for path, labels in coordinates.items()}
         self.status = np.zeros(len(some), dtype=np.int64) if status is None else np.asarray(status)
         self.replications = np.where(self.status == Status.OK, self.n_replications, -1)
+        self.warmup_s = np.zeros(len(some))
         self.messages = {int(i): "too bad" for i in np.flatnonzero(self.status == Status.FAILED)}
         self.attributes = Attributes("made-up", 1, "", "2026-01-01T00:00:00+00:00", "0.1.0", {}, {})
         self.context = type("Context", (), {"pcpus": np.full(len(some), pcpus)})()

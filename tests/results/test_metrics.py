@@ -27,7 +27,8 @@ INTERFACE = """
 def test_every_promised_name_exists():
     assert set(INTERFACE) <= set(METRICS)
     assert set(CONFIGURATION_METRICS) == {
-        "status", "replications", "wait_q50", "wait_q90", "wait_q99", "wait_q999", "holder_off_q50", "holder_off_q99"
+        "status", "replications", "warmup_time",
+        "wait_q50", "wait_q90", "wait_q99", "wait_q999", "holder_off_q50", "holder_off_q99"
     }  # fmt: skip
     assert {name for name, m in METRICS.items() if "vm" not in m.levels} == {
         "idle_time", "fragmentation", "fairness", "events"
