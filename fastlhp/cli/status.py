@@ -35,7 +35,7 @@ def _show(name: str, value: str) -> None:
 
 
 def _show_folder(folder: str) -> None:
-    from fastlhp.run.progress import format_elapsed
+    from fastlhp.run.progress import format_elapsed, si
     from fastlhp.run.store import survey
 
     found = survey(folder)
@@ -56,17 +56,23 @@ def _show_folder(folder: str) -> None:
         _show("configurations", f"{found.configurations} of {n}")
         share = 100 * found.replications / max(wanted, 1)
         _show("replications", f"{found.replications} of {wanted} ({share:.1f} %)")
+    rate = ""
+    if found.per_second and found.replications:
+        rate = f", about {si(found.events / found.replications * found.per_second)}events/s"
+    _show("events", f"{si(found.events).rstrip()}{rate}")
     if found.last is not None:
         _show("last shard", f"{format_elapsed(time.time() - found.last)} ago")
     if found.is_running and found.per_second and not run.get("precision"):
         _show("left", f"about {format_elapsed((wanted - found.replications) / found.per_second)}")
     for path in found.damaged:
         _show("damaged", path)
+    _show("folder", folder)
 
 
 def _show_file(path: str) -> None:
     from fastlhp.results.counters import Status
     from fastlhp.results.file import FileData
+    from fastlhp.run.progress import si
 
     data = FileData(path)
     _show("study", f"{data.attributes.title}, begun {data.attributes.created}")
@@ -74,3 +80,8 @@ def _show_file(path: str) -> None:
         count = int((data.status == status).sum())
         if count or status == Status.OK:
             _show(status.name.lower().replace("_", " "), f"{count} of {len(data.status)} configurations")
+    timing = data.attributes.timing
+    if timing.get("engine_seconds"):
+        rate = timing["events"] / timing["engine_seconds"]
+        _show("events", f"{si(timing['events']).rstrip()}, {si(rate)}events/s")
+    _show("file", path)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastlhp.results.counters import Status
 from fastlhp.results.file import FileData, ResultFileError, ResultWriter
 from fastlhp.results.metrics import Context
-from fastlhp.results.results import STUDY, Attributes, Member
+from fastlhp.results.results import STUDY, Attributes, Member, fixed_time
 
 __all__ = ["Merged", "merge"]
 
@@ -69,7 +69,13 @@ class _Study:
         timings = [about.timing for about in self.abouts]
         timing = {key: sum(timing[key] for timing in timings) for key in timings[0]} if all(timings) else {}
         created = min(about.created for about in self.abouts)
-        return replace(self.member.attributes, created=created, timing=timing)
+        provenance = dict(self.member.attributes.provenance)
+        if len(self.abouts) > 1 and fixed_time() is None:
+            provenance["shares"] = [
+                {"created": about.created, "timing": dict(about.timing), **about.provenance}
+                for about in self.abouts
+            ]
+        return replace(self.member.attributes, created=created, timing=timing, provenance=provenance)
 
 
 def merge(

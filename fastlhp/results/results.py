@@ -152,7 +152,7 @@ class Attributes:
     fastlhp_version : str
         By which version.
     provenance : mapping
-        Command line, threads, platform, versions.
+        Command line, threads, platform, CPU, versions.
     timing : mapping
         ``events``, ``engine_seconds``, ``threads``, as far as known.
     source : str
@@ -294,7 +294,7 @@ def now() -> str:
 
 
 def provenance(threads: int | None = None, command: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return what a file should say about how it was made: command line, threads, platform, versions."""
+    """Return what a file should say about how it was made: command line, threads, platform, CPU, versions."""
     versions = {"python": platform.python_version()}
     for name in ("numpy", "numba", "llvmlite", "h5py"):
         # Not by importing them: Numba takes a second.
@@ -307,8 +307,34 @@ def provenance(threads: int | None = None, command: Sequence[str] | None = None)
         "threads": threads,
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "vectors": _vectors(),
         "versions": versions,
     }
+
+
+def _cpu_model() -> str:
+    """Return what the CPU calls itself."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor()
+
+
+def _vectors() -> str:
+    """Return the widest vectors that kernels are compiled for; empty if that is not known."""
+    try:
+        from llvmlite.binding import get_host_cpu_features
+
+        features = get_host_cpu_features()
+    except (ImportError, RuntimeError):
+        return ""
+    return next((name for name in _VECTORS if features.get(name)), "")
+
+
+_VECTORS = ("avx512f", "avx2", "avx", "sse2", "sve", "neon")
 
 
 class MemoryData:

@@ -187,9 +187,9 @@ def execute_chunks(
     """
     source = Source.of(study)
     chunks = _Chunks(study, work)
-    tally = Tally(work, progress)
     if looks is None:
         looks = Looks()
+    tally = Tally(work, progress, looks)
     looks.begin(work)
     stop = stop or threading.Event()
     in_flight: dict[concurrent.futures.Future[tuple[list[ConfigurationResult], float]], _Sent] = {}

@@ -201,7 +201,7 @@ class _Run:
     ) -> None:
         self.plan = _Plan(study, work)
         self.seed = study.seed
-        self.tally = Tally(work, progress)
+        self.tally = Tally(work, progress, looks)
         self.failure: BaseException | None = None
         self._looks = looks
         self._sink = sink

@@ -18,11 +18,11 @@ from fastlhp.results.metrics import METRICS, Block, Context
 from fastlhp.results.results import Summary
 from fastlhp.run.work import Work
 
-__all__ = ["Looks", "is_precise", "next_look", "targets_are_met"]
+__all__ = ["Looks", "excess", "largest_excess", "next_look"]
 
 
-def is_precise(target: Target, summary: Summary) -> npt.NDArray[np.bool_]:
-    """Say of each estimate whether its interval is as narrow as it shall be.
+def excess(target: Target, summary: Summary) -> npt.NDArray[np.float64]:
+    """Return how many times wider intervals are than they shall be.
 
     Parameters
     ----------
@@ -33,17 +33,19 @@ def is_precise(target: Target, summary: Summary) -> npt.NDArray[np.bool_]:
 
     Returns
     -------
-    ndarray of bool, shape (configuration,)
-        False where nothing is known. An estimate of 0 has no relative precision, however many replications agree
-        on it.
+    ndarray of float64, shape (configuration,)
+        At most 1 where an estimate is precise, infinite where nothing is known. An estimate of 0 has no relative
+        precision, however many replications agree on it.
     """
     half = summary.half_width
-    precise = np.zeros(len(summary), dtype=bool)
+    limit = np.zeros(len(summary))
     if target.relative is not None:
-        precise |= (half <= target.relative * np.abs(summary.mean)) & (summary.mean != 0)
+        limit = target.relative * np.nan_to_num(np.abs(summary.mean))
     if target.absolute is not None:
-        precise |= half <= target.absolute
-    return precise
+        limit = np.maximum(limit, target.absolute)
+    times = np.full(len(summary), np.inf)
+    np.divide(half, limit, out=times, where=(limit > 0) & np.isfinite(half))
+    return times
 
 
 def next_look(rule: StopRule, n: int, met: Callable[[int], bool]) -> int | None:
@@ -85,10 +87,10 @@ def next_look(rule: StopRule, n: int, met: Callable[[int], bool]) -> int | None:
     return looks[number + 1]
 
 
-def targets_are_met(
+def largest_excess(
     rule: StopRule, configuration: Configuration, vm: npt.NDArray[np.int64], host: npt.NDArray[np.int64]
-) -> bool:
-    """Say whether all targets of a rule are met by some replications of a configuration.
+) -> float:
+    """Return how far the targets of a rule are missed by some replications of a configuration.
 
     Parameters
     ----------
@@ -100,6 +102,11 @@ def targets_are_met(
         Counters of the VMs.
     host : ndarray of int64, shape (replication, counter)
         Counters of the host.
+
+    Returns
+    -------
+    float
+        How many times wider than it shall be the worst interval is; at most 1 if all targets are met.
     """
     from fastlhp.analysis.estimates import estimate  # SciPy, which takes a quarter of a second to load
 
@@ -110,8 +117,8 @@ def targets_are_met(
     def read(name: str) -> npt.NDArray[Any]:
         return block.metric(METRICS[name], "host")
 
-    return all(
-        is_precise(target, estimate(METRICS[target.metric], read, target.confidence)).all()
+    return max(
+        float(excess(target, estimate(METRICS[target.metric], read, target.confidence)).max())
         for target in rule.targets
     )
 
@@ -141,6 +148,7 @@ class Looks:
         self._parts: dict[int, list[ConfigurationResult]] = {}
         self._wanted: dict[int, int] = {}
         self._finished: set[int] = set()
+        self._excess: dict[int, float] = {}
 
     @property
     def may_grow(self) -> bool:
@@ -158,6 +166,12 @@ class Looks:
     def is_finished(self, index: int) -> bool:
         """Whether nothing is missing of a configuration of which something was added."""
         return index in self._finished if self._rule else index not in self._left
+
+    @property
+    def least_precise(self) -> tuple[int, float] | None:
+        """Which configuration misses its targets most, and how many times wider than wanted its interval is."""
+        # Other threads add to it meanwhile.
+        return max(list(self._excess.items()), key=lambda item: item[1], default=None)
 
     def begin(self, work: Work) -> None:
         """Say what is about to be simulated."""
@@ -188,6 +202,7 @@ class Looks:
             if missing := _missing(parts, n):
                 return missing
         del self._parts[index]
+        self._excess.pop(index, None)
         self._finished.add(index)
         return []
 
@@ -199,9 +214,12 @@ class Looks:
         if result.status != Status.OK:
             return None
         configuration = self._study.configurations[result.index]
-        return next_look(
-            rule, n, lambda k: targets_are_met(rule, configuration, result.vm[:k], result.host[:k])
-        )
+
+        def missed(k: int) -> float:
+            return largest_excess(rule, configuration, result.vm[:k], result.host[:k])
+
+        self._excess[result.index] = now = missed(n)
+        return next_look(rule, n, lambda k: (now if k == n else missed(k)) <= 1)
 
 
 def _missing(parts: list[ConfigurationResult], n: int) -> list[range]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from fastlhp.results.counters import ConfigurationResult
+    from fastlhp.run.precision import Looks
     from fastlhp.run.work import Work
 
 __all__ = ["Progress", "ProgressReporter", "Tally", "Timing", "format_elapsed", "si"]
@@ -33,6 +34,9 @@ class Progress:
         Wall time since the engine started, in s.
     earlier_replications : int
         How many of the finished replications are from before that: an earlier run that is resumed.
+    least_precise : tuple of int and float, or None
+        The configuration that is farthest from the precision asked for, and how many times wider than wanted its
+        interval is.
     """
 
     done_configurations: int
@@ -42,6 +46,7 @@ class Progress:
     events: int
     elapsed_s: float
     earlier_replications: int = 0
+    least_precise: tuple[int, float] | None = None
 
     @property
     def events_per_second(self) -> float:
@@ -90,6 +95,8 @@ class Tally:
         What is to be done.
     progress : callable, optional
         Told.
+    looks : Looks
+        Knows how precise configurations are.
 
     Attributes
     ----------
@@ -97,7 +104,8 @@ class Tally:
         Simulated events so far.
     """
 
-    def __init__(self, work: "Work", progress: Callable[[Progress], None] | None) -> None:
+    def __init__(self, work: "Work", progress: Callable[[Progress], None] | None, looks: "Looks") -> None:
+        self._looks = looks
         self.events = 0
         self._progress = progress
         self._lock = threading.Lock()
@@ -142,6 +150,7 @@ class Tally:
                         self.events,
                         now - self._started,
                         self._earlier,
+                        self._looks.least_precise,
                     )
                 )
             finally:
@@ -154,6 +163,15 @@ def si(value: float) -> str:
         if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g} {prefix}"
     return f"{value:.3g} "
+
+
+def _least_precise(progress: Progress) -> str:
+    if progress.least_precise is None:
+        return ""
+    index, times = progress.least_precise
+    if times <= 1:
+        return f", #{index} to be looked at once more"
+    return f", least precise #{index}" + (f" ({times:.2g} times too wide)" if times < 1e6 else "")
 
 
 def format_elapsed(seconds: float | None) -> str:
@@ -228,6 +246,7 @@ class ProgressReporter:
             f"{progress.done_configurations}/{progress.n_configurations} configurations, "
             f"{share:.1f} % of the replications, {si(progress.events_per_second)}events/s, "
             f"{format_elapsed(progress.elapsed_s)} elapsed, {format_elapsed(progress.remaining_s)} left"
+            f"{_least_precise(progress)}"
         )
 
     def _show_bar(self, progress: Progress) -> None:
@@ -243,7 +262,7 @@ class ProgressReporter:
         self._bar.n = progress.done_replications
         self._bar.set_description_str(
             f"{progress.done_configurations}/{progress.n_configurations} configurations, "
-            f"{si(progress.events_per_second)}events/s",
+            f"{si(progress.events_per_second)}events/s{_least_precise(progress)}",
             refresh=False,
         )
         self._bar.refresh()

@@ -30,6 +30,7 @@ from fastlhp.results.counters import (
     EARLY_COUNTERS,
     HISTOGRAMS,
     HOST_COUNTERS,
+    HOST_INDEX,
     N_BINS,
     VM_COUNTERS,
     ConfigurationResult,
@@ -378,6 +379,8 @@ class Survey:
         When the last shard was written, in s since the epoch.
     per_second : float or None
         Replications a second, between the first shard and the last.
+    events : int
+        Simulated events of what is finished.
     """
 
     manifest: Manifest
@@ -387,6 +390,7 @@ class Survey:
     damaged: list[str]
     last: float | None
     per_second: float | None
+    events: int
 
 
 def survey(directory: str) -> Survey:
@@ -394,12 +398,19 @@ def survey(directory: str) -> Survey:
     manifest = read_manifest(directory)
     indices = np.arange(manifest.run["configurations"])
     damaged, tables, times = [], [], []
+    n_events = 0
     for path in shard_files(directory):
         try:
-            with zipfile.ZipFile(path) as archive, archive.open("table.npy") as member:
-                table = np.lib.format.read_array(member, allow_pickle=False).reshape(-1, _COLUMNS)
+            with zipfile.ZipFile(path) as archive:
+                with archive.open("table.npy") as member:
+                    table = np.lib.format.read_array(member, allow_pickle=False).reshape(-1, _COLUMNS)
+                with archive.open("host.npy") as member:
+                    host = np.lib.format.read_array(member, allow_pickle=False).reshape(
+                        -1, len(HOST_COUNTERS)
+                    )
             if table.dtype != np.int64 or not np.isin(table[:, 0], indices).all():
                 raise ValueError("configurations of another study")
+            n_events += int(host[:, HOST_INDEX["events"]].sum())
             times.append(os.stat(path).st_mtime)
             tables.append(table)
         except FileNotFoundError:
@@ -421,6 +432,7 @@ def survey(directory: str) -> Survey:
         damaged,
         max(times, default=None),
         later / seconds if seconds > 0 else None,
+        n_events,
     )
 
 

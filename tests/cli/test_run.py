@@ -286,6 +286,24 @@ def test_terminals_get_a_bar():
     assert "\r" in stream.text and "50%" in stream.text and "2/4 configurations, 2.5 kevents/s" in stream.text
 
 
+@pytest.mark.parametrize(
+    ("least_precise", "said"),
+    [
+        (None, "0:02 left"),
+        ((17, 2.34), "0:02 left, least precise #17 (2.3 times too wide)"),
+        ((17, np.inf), "0:02 left, least precise #17"),
+        ((3, 0.9), "0:02 left, #3 to be looked at once more"),
+    ],
+)
+def test_the_least_precise_configuration_is_named(least_precise, said):
+    progress = Progress(2, 4, 4, 8, 5_000, 2.0, 0, least_precise)
+    assert ProgressReporter.line(progress).endswith(said)
+    stream = Stream(True)
+    with ProgressReporter(stream) as report:
+        report(progress)
+    assert said.partition("left")[2] in stream.text
+
+
 @pytest.mark.slow
 def test_the_real_engine(folder):
     pytest.importorskip("fastlhp.run.execute")

@@ -165,6 +165,7 @@ class TestPrecision:
         done = sum(len(result.host) for result in found)
         assert (seen[-1].done_replications, seen[-1].n_replications) == (done, done)
         assert done < 12 * 200
+        assert any(progress.least_precise for progress in seen) and seen[-1].least_precise is None
 
     def test_threads_wait_for_a_single_configuration_that_goes_on(self) -> None:
         target = {"metric": "wait_mean", "relative": 0.02, "max_replications": 5000}

@@ -14,7 +14,9 @@ from studies import environment, prepare
 import fastlhp
 from fastlhp.cli.main import main
 from fastlhp.results.merge import merge
+from fastlhp.run.job import Job
 from fastlhp.run.store import shard_files
+from fastlhp.run.work import Shard
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,20 @@ def test_shares_merged_are_the_study(folder: Path, tmp_path: Path) -> None:
     # The same configuration twice is no harm.
     assert command("merge", folder / "whole.h5", *parts, "-o", out, "--force") == (0, "", "")
     assert out.read_bytes() == (folder / "whole.h5").read_bytes()
+
+
+def test_what_each_share_took_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    study = fastlhp.load(folder / "study.toml").with_(replications=2)
+    for i in (1, 2):
+        with Job(study, tmp_path / f"{i}.h5", shard=Shard(i, 2), threads=1) as job:
+            job.write_file(job.simulate(1))
+    merge([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "out.h5")
+    about = fastlhp.open(tmp_path / "out.h5").attributes
+    shares = about.provenance["shares"]
+    assert [share["threads"] for share in shares] == [1, 1] and all(share["cpu"] for share in shares)
+    for key in ("events", "engine_seconds"):
+        assert sum(share["timing"][key] for share in shares) == about.timing[key] > 0
 
 
 def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
@@ -112,6 +128,7 @@ def test_status(folder: Path, tmp_path: Path) -> None:
         code, running, _ = command("status", out)
         assert code == 0 and "state           running" in running and " of 36\n" in running
         assert "of 1440 (" in running and "last shard      0:0" in running
+        assert "events          " in running and "events/s" in running and f"{out}.partial\n" in running
     finally:
         process.kill()
         process.wait()
@@ -120,6 +137,7 @@ def test_status(folder: Path, tmp_path: Path) -> None:
     assert code == 0 and "not running; --resume goes on" in killed and "damaged         " in killed
     code, whole, _ = command("status", folder / "whole.h5")
     assert code == 0 and "ok              36 of 36 configurations" in whole
+    assert whole.endswith(f"file            {folder / 'whole.h5'}\n")
     code, _, errors = command("status", tmp_path / "nothing.h5")
     assert code == 2 and "there is no file" in errors
     (tmp_path / "empty").mkdir()

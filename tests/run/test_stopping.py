@@ -10,9 +10,20 @@ import pytest
 from fastlhp.analysis.estimates import estimate
 from fastlhp.model.precision import StopRule, Target, targets_from
 from fastlhp.results.metrics import METRICS
-from fastlhp.run.precision import is_precise, next_look
+from fastlhp.results.results import Summary
+from fastlhp.run.precision import excess, next_look
 
 TRIALS = 1000
+
+
+def test_how_far_a_target_is_missed():
+    known = np.array([np.nan, 0.0, 10.0, 10.0])
+    half = np.array([np.nan, 0.0, 1.0, 0.25])
+    summary = Summary("throughput", "s-1", 0.95, known, half, known - half, known + half, np.full(4, 8))
+    relative = Target(metric="throughput", relative=0.05, max_replications=9)
+    assert excess(relative, summary).tolist() == [np.inf, np.inf, 2.0, 0.5]
+    either = Target(metric="throughput", relative=0.05, absolute=2.0, max_replications=9)
+    assert excess(either, summary).tolist() == [np.inf, 0.0, 0.5, 0.125]
 
 
 def rule(metric, relative, minimum=32, batch=16, maximum=1024):
@@ -64,7 +75,7 @@ def stopped(rule, columns):
         return estimate(METRICS[target.metric], lambda name: columns[name][:, :k], target.confidence)
 
     summaries = {k: summary(k) for k in looks}
-    met = {k: is_precise(target, summaries[k]) for k in looks}
+    met = {k: excess(target, summaries[k]) <= 1 for k in looks}
     n = np.zeros(TRIALS, dtype=np.int64)
     for trial in range(TRIALS):
         look = rule.minimum
@@ -137,7 +148,7 @@ class TestWhatIsPrecise:
                 "preemptions": np.full((1, len(values)), preemptions),
             }
 
-        return bool(is_precise(target, estimate(METRICS[metric], columns.__getitem__, target.confidence))[0])
+        return bool(excess(target, estimate(METRICS[metric], columns.__getitem__, target.confidence))[0] <= 1)
 
     def test_relative_and_absolute(self):
         values = [0.4, 0.6, 0.5, 0.5]  # half the interval is 3.18 x 0.0408 = 0.13

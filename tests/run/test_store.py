@@ -250,7 +250,9 @@ DAMAGES = {
         "is no shard of fastlhp",
     ),
     "beyond the study": (
-        lambda path, content: renamed(path, with_member(content, "table", np.array([[99, 0, 40, 1, 0, 0, 0]]))),
+        lambda path, content: renamed(
+            path, with_member(content, "table", np.array([[99, 0, 40, 1, 0, 0, 0]]))
+        ),
         "replications 0 to 40 of configuration 99",
     ),
     "another run's": (
