@@ -20,7 +20,7 @@ from fastlhp.engine.block import (
     error_message,
     make_items,
 )
-from fastlhp.engine.encode import Encoded, has_choice
+from fastlhp.engine.encode import Encoded, Shared, has_choice
 from fastlhp.engine.state import LANES, TILE
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study
@@ -42,6 +42,10 @@ __all__ = ["calibrate", "execute", "execute_parts"]
 
 TURN_S = 0.05
 """How long a block advances before Python looks at it again."""
+
+MOST_WAITING = 16 * LANES
+"""Replications that wait for a lane of their block, at most: where more of them than that fit into a turn, it
+comes back to Python sooner."""
 
 HALVES = 2
 """Parts of a window: the first is kept beside the whole, to find transients."""
@@ -109,7 +113,7 @@ class _Unit:
             status,
             message,
             self.replications.start,
-            self.vm[:, 0, :, _EARLY].sum(axis=2).T,
+            self.vm[:, 0].sum(axis=1)[:, _EARLY],
             self.encoded.warmup_ns,
         )
 
@@ -133,6 +137,7 @@ class _Plan:
         self._units: dict[Shape, deque[_Unit]] = {}
         self._begun: dict[int, _Begun] = {}
         self._n_settling = 0
+        self._shared = Shared()
         self.rooms: dict[Shape, _Room] = {}
         indices: dict[Shape, list[int]] = {}
         for index in work.indices:
@@ -166,10 +171,12 @@ class _Plan:
             wanted, index = self._queue.popleft()
             self._n_settling += 1
         # Pilots may take a while: meanwhile others take what is there.
-        encoded = Encoded(settled(self._study, index))
+        configuration = settled(self._study, index)
         with self._lock:
             self._n_settling -= 1
-            self._begun[index] = _Begun(wanted, encoded)
+            if self._shared.is_full:
+                self._shared = Shared()
+            self._begun[index] = _Begun(wanted, Encoded(configuration, self._shared))
             self._add(index, self._work.ranges(index))
             return wanted, self._units[wanted].popleft()
 
@@ -251,11 +258,12 @@ class _Run:
         units: list[_Unit] = []
         n_in_ring = 0
         n_steps = 1000
+        n_wanted = LANES
         following: _Unit | None = unit
         while not self.is_over:
-            # Lanes that finish must find work: keep a block's worth of items waiting.
+            # Lanes that finish must find work: keep enough items waiting for a turn.
             # Never quite full: `n_since` cannot tell a full ring from an empty one.
-            while block.n_waiting < LANES and n_in_ring + UNIT < ITEMS:
+            while block.n_waiting < n_wanted and n_in_ring + UNIT < ITEMS:
                 if following is None:
                     taken = self.plan.take(shape)
                     if taken is None:
@@ -270,6 +278,8 @@ class _Run:
             began = time.perf_counter()
             block.advance(n_steps)
             took = time.perf_counter() - began
+            if took < TURN_S / 2 and block.n_waiting == 0:
+                n_wanted = min(2 * n_wanted, MOST_WAITING)
             if took < TURN_S / 2:
                 n_steps = min(2 * n_steps, 1_000_000)
             elif took > 2 * TURN_S:
