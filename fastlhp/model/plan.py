@@ -23,12 +23,13 @@ from fastlhp.model.distributions import Distribution
 from fastlhp.model.filters import Filter
 from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
 from fastlhp.model.policy import PolicyParameters, parameters_from
-from fastlhp.model.precision import Target, targets_from
+from fastlhp.model.precision import TARGETS_HELP, Target, targets_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.profiles import filled_in
 from fastlhp.model.sweep import Axis, Label, Sweep, format_keys, format_sweep_keys, substituted
 from fastlhp.model.units import UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
+    DURATION_SCHEMA,
     NOTHING,
     Accepts,
     Context,
@@ -60,6 +61,7 @@ _MAX_GROUPS = 256
 _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
 _WINDOW_HELP = 'a duration with a unit (ns, us, ms, s or cycles) of at most 1e6 s, such as "2s"'
+_DESIGN_HELP = 'a table such as { kind = "sobol", points = 64, seed = 1 }'
 _CUT_WORTH_TELLING = 1e-3
 
 
@@ -104,19 +106,37 @@ def _precision(value: object) -> tuple[Target, ...]:
         raise wrapped(error) from None
 
 
-_TEXT = WithJsonSchema({"type": "string"})
+_TEXT = WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})
 
 
 class StudyForm(Form):
-    """``[study]`` as written."""
+    """``[study]`` as written.
+
+    Attributes
+    ----------
+    name : str
+        Name of the study; that of the file if there is none.
+    seed : int
+        Seed of all draws.
+    duration : int
+        Simulated time that is measured, in each replication.
+    warmup : int
+        Simulated time before it.
+    replications : int
+        Independent repetitions of each configuration.
+    design : Design or None
+        How the ranges of the sweep are sampled.
+    precision : tuple of Target
+        How precise results must be: decides the number of replications of each configuration.
+    """
 
     name: Annotated[str, PlainValidator(_study_name), Accepts(_NAME_HELP), _TEXT]
     seed: Seed = 1
-    duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), _TEXT]
-    warmup: Annotated[int, PlainValidator(_window), Accepts(_WINDOW_HELP), _TEXT] = written("0s")
+    duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), DURATION_SCHEMA]
+    warmup: Annotated[int, PlainValidator(_window), Accepts(_WINDOW_HELP), DURATION_SCHEMA] = written("0s")
     replications: ReplicationCount = 32
-    design: Annotated[Design | None, PlainValidator(_design)] = None
-    precision: Annotated[tuple[Target, ...], PlainValidator(_precision)] = ()
+    design: Annotated[Design | None, PlainValidator(_design), Accepts(_DESIGN_HELP)] = None
+    precision: Annotated[tuple[Target, ...], PlainValidator(_precision), Accepts(TARGETS_HELP)] = ()
 
 
 @dataclass(eq=False)
