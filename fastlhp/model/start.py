@@ -19,7 +19,7 @@ _TEXT = Template("""\
 #
 # Times are texts with a unit: "500ns", "10us", "30ms", "2s", "4096cycles" (of the host's clock), "256pauses" (turns of
 # a spin loop). Most may be random instead: { exponential = "40us" }, { uniform = ["1us", "3us"] },
-# { lognormal = { mean = "2us", cv = 2.0 } }, { gamma = { mean = "2us", cv = 0.5 } }, and others: fastlhp help studies.
+# { lognormal = { mean = "2us", cv = 2.0 } }, { gamma = { mean = "2us", cv = 0.5 } }, and others: fastlhp help files.
 
 [study]
 name = $name

@@ -168,7 +168,7 @@ class VmForm(Form):
     name : str
         Name of the group, for paths and results; vm0, vm1, ... if there is none.
     profile : str or None
-        Takes what the table leaves out from a measured lock of Linux; `fastlhp presets` lists them.
+        Takes `hold`, if there is none, from a measured lock of Linux; `fastlhp presets` lists them.
     count : int
         How many VMs of the group there are.
     vcpus : int
