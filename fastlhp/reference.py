@@ -152,22 +152,20 @@ def distributions() -> str:
     return "\n".join(_rows(("distribution", "keys"), found))
 
 
+_FORMS: dict[str, type[Form]] = {
+    "study": StudyForm,
+    "design": Design,
+    "host": HostForm,
+    "vm": VmForm,
+    "halt": HaltForm,
+}
 PARTS: dict[str, Callable[[], str]] = {
     **{f"catalogue {family}": partial(catalogue, family) for family in FAMILIES},
     "together": together,
     "presets": presets,
     "profiles": profiles,
     "distributions": distributions,
-    **{
-        f"keys {name}": partial(keys, form)
-        for name, form in {
-            "study": StudyForm,
-            "design": Design,
-            "host": HostForm,
-            "vm": VmForm,
-            "halt": HaltForm,
-        }.items()
-    },
+    **{f"keys {name}": partial(keys, form) for name, form in _FORMS.items()},
 }
 """What the pages ask for, between ``<!-- NAME -->`` and ``<!-- end -->``."""
 
