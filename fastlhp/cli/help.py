@@ -61,11 +61,16 @@ def _rendered(page: str) -> str:
     try:
         from rich.console import Console
         from rich.markdown import Markdown
+        from rich.theme import Theme
     except ImportError:
         return page
     text = re.sub(r"<!--.*?-->\n?", "", page, flags=re.DOTALL)
+    # Links to other pages lead nowhere in a terminal.
+    text = re.sub(r"\[([^\]]+)\]\([\w-]+\.md[^)]*\)", r"*\1*", text)
     width = min(shutil.get_terminal_size().columns, _WIDEST)
-    console = Console(width=width, force_terminal=True, highlight=False)
+    # Readable on light and dark terminals alike.
+    theme = Theme({"markdown.code": "bold cyan"})
+    console = Console(width=width, force_terminal=True, highlight=False, theme=theme)
     with console.capture() as capture:
-        console.print(Markdown(text))
+        console.print(Markdown(text, code_theme="bw", hyperlinks=False))
     return capture.get()

@@ -45,8 +45,11 @@ def test_typos():
 
 def test_rendered():
     pytest.importorskip("rich")
-    text = _rendered("# Title\n\n<!-- hidden -->\n| a | b |\n|---|---|\n| `x` | y |\n")
+    text = _rendered(
+        "# Title\n\n<!-- hidden -->\nSee [it](files.md#a).\n\n| a | b |\n|---|---|\n| `x` | y |\n"
+    )
     assert "Title" in text and "hidden" not in text and "|---|" not in text
+    assert "files.md" not in text
     assert re.search("\x1b\\[", text)
 
 
