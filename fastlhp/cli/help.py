@@ -73,4 +73,5 @@ def _rendered(page: str) -> str:
     console = Console(width=width, force_terminal=True, highlight=False, theme=theme)
     with console.capture() as capture:
         console.print(Markdown(text, code_theme="bw", hyperlinks=False))
-    return capture.get()
+    rendered: str = capture.get()
+    return rendered
