@@ -28,7 +28,7 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 # All its times are exponential, so that `fastlhp exact` takes it too.
 SMALL = """
 [study]
-duration = "20ms"
+duration = "300ms"
 replications = 4
 [host]
 pcpus = 1
@@ -44,6 +44,7 @@ hold = { exponential = "5us" }
 [sweep]
 "vm.guest.lock.kind" = ["test_and_set", "ticket"]
 "policy.guard" = [{ kind = "none" }, { kind = "delay", cap = { exponential = "1ms" } }]
+"vm.guest.vcpus" = [1, 2, 3]
 "policy.scheduler.slice.exponential" = ["1ms", "2ms"]
 """
 
