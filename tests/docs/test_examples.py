@@ -96,6 +96,8 @@ def run_shell(text: str) -> str:
         assert words[0] == "fastlhp", f"not run, and not marked with no-run: {line}"
         words, _, target = (words[1:], "", "") if ">" not in words else (words[1:-2], ">", words[-1])
         arguments = [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
+        for path in (path for suffix in ("html", "png", "svg") for path in Path().glob(f"*.{suffix}")):
+            path.unlink()  # each command is an example of its own, and nothing is overwritten
         if "-o" in arguments and "--resume" not in arguments:
             Path(arguments[arguments.index("-o") + 1]).unlink(missing_ok=True)
         said = fastlhp_says(arguments)
@@ -147,7 +149,7 @@ def results(tmp_path_factory):
     """Make a folder with results of the example study, shortened, and with shares."""
     folder = tmp_path_factory.mktemp("results")
     tree = example()
-    tree["study"] |= {"duration": "20ms", "warmup": "0s", "replications": 4}
+    tree["study"] |= {"duration": "250ms", "warmup": "0s", "replications": 4}
     (folder / "example.toml").write_text(to_toml(tree), encoding="utf-8")
     (folder / "small.toml").write_text(SMALL, encoding="utf-8")
     fastlhp_says(["run", f"{folder}/example.toml", "-o", f"{folder}/example.h5", "--quiet"])
