@@ -4,10 +4,11 @@ Every error that a user can cause derives from `FastlhpError`. A study that cann
 `StudyError` that carries *all* of its mistakes, so that they can be mended in one pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-__all__ = ["FastlhpError", "Problem", "StudyError"]
+__all__ = ["FastlhpError", "Problem", "StudyError", "first_few"]
 
 
 class FastlhpError(Exception):
@@ -67,3 +68,15 @@ class StudyError(FastlhpError, ValueError):
             f" in {self.source}" if self.source else ""
         )
         return "\n".join([heading + ":", *(f"  {problem}" for problem in self.problems)])
+
+
+def first_few(numbers: Collection[object], at_most: int = 8) -> str:
+    """Return the first of a collection as a list in words.
+
+    Examples
+    --------
+    >>> first_few(range(10)), first_few([3])
+    ('0, 1, 2, 3, 4, 5, 6, 7, ...', '3')
+    """
+    shown = ", ".join(map(str, islice(numbers, at_most)))
+    return f"{shown}, ..." if len(numbers) > at_most else shown

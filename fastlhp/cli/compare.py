@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlhp.cli import _options
 from fastlhp.errors import FastlhpError
 
 if TYPE_CHECKING:
@@ -36,15 +37,8 @@ _BAD_INPUT = 2
 @click.option(
     "--sensitivity", is_flag=True, help="Find which swept parameter decides: shares of the variance."
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Probability that an interval covers the true value.",
-)
-@click.option("--csv", "kind", flag_value="csv", help="Print CSV in full precision.")
-@click.option("--json", "kind", flag_value="json", help="Print JSON in full precision.")
+@_options.confidence
+@_options.form
 @click.pass_context
 def command(
     context: click.Context,

@@ -2,6 +2,8 @@
 
 import click
 
+from fastlhp.cli import _options
+
 __all__ = ["command"]
 
 _BAD_INPUT = 2
@@ -12,8 +14,7 @@ _BAD_INPUT = 2
 @click.option(
     "--metric", "metrics", metavar="NAME", multiple=True, help="Show this metric (may be repeated)."
 )
-@click.option("--csv", "kind", flag_value="csv", help="Print CSV in full precision.")
-@click.option("--json", "kind", flag_value="json", help="Print JSON in full precision.")
+@_options.form
 @click.option(
     "--max-states",
     type=click.IntRange(min=1),

@@ -2,7 +2,7 @@
 
 import click
 
-from fastlhp.errors import FastlhpError
+from fastlhp.errors import FastlhpError, first_few
 
 __all__ = ["command"]
 
@@ -29,9 +29,8 @@ def command(context: click.Context, parts: tuple[str, ...], output: str, force: 
         context.exit(_BAD_INPUT)
     for what, indices in (("failed", merged.failed), ("are in none of the files", merged.missing)):
         if indices:
-            shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
             click.echo(
-                f"fastlhp: {len(indices)} of {merged.n_configurations} configurations {what}: {shown}",
+                f"fastlhp: {len(indices)} of {merged.n_configurations} configurations {what}: {first_few(indices)}",
                 err=True,
             )
     if merged.failed or merged.missing:

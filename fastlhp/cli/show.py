@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from fastlhp.cli import _options
 from fastlhp.errors import FastlhpError
 
 __all__ = ["command", "print_results", "screen"]
@@ -20,13 +21,7 @@ _NARROWEST, _WIDEST, _NO_SCREEN = 80, 200, 120
 @click.option(
     "--metric", "metrics", metavar="NAME", multiple=True, help="Show this metric (may be repeated)."
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Probability that an interval covers the true value.",
-)
+@_options.confidence
 @click.option(
     "--interval",
     type=click.Choice(["student", "bca"]),
@@ -34,8 +29,7 @@ _NARROWEST, _WIDEST, _NO_SCREEN = 80, 200, 120
     show_default=True,
     help="Student's t, or the BCa bootstrap.",
 )
-@click.option("--csv", "kind", flag_value="csv", help="Print CSV in full precision.")
-@click.option("--json", "kind", flag_value="json", help="Print JSON in full precision.")
+@_options.form
 @click.pass_context
 def command(
     context: click.Context,

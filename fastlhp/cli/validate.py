@@ -4,6 +4,7 @@ import contextlib
 
 import click
 
+from fastlhp.cli import _options
 from fastlhp.validation import PARTS
 
 __all__ = ["command"]
@@ -22,8 +23,7 @@ _FAILED = 1
 @click.option("--quick", is_flag=True, help="Fewer replications: in seconds, with wider errors.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: the CPUs this process may use.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option("--csv", "kind", flag_value="csv", help="Print CSV in full precision.")
-@click.option("--json", "kind", flag_value="json", help="Print JSON in full precision.")
+@_options.form
 @click.pass_context
 def command(
     context: click.Context,

@@ -28,10 +28,10 @@ from fastlhp.model.validation import (
     unknown_key,
 )
 
-__all__ = ["RANGE_KEYS", "Design", "Range", "range_from", "sample"]
+__all__ = ["RANGE_KEYS", "SCALES", "Design", "Range", "range_from", "sample"]
 
 RANGE_KEYS = ("from", "to", "scale")
-_SCALES = ("linear", "log")
+SCALES = ("linear", "log")
 _MAX_POINTS = 2**17
 _LARGEST = 2**53
 _DIGITS = 6
@@ -50,7 +50,17 @@ def _points(points: int, info: ValidationInfo) -> int:
 
 
 class Design(Form):
-    """``[study] design`` as written: which points of the ranges are simulated."""
+    """``[study] design`` as written: which points of the ranges are simulated.
+
+    Attributes
+    ----------
+    kind : {"latin_hypercube", "sobol"}
+        How points are chosen.
+    points : int
+        How many; a power of 2 for `sobol`.
+    seed : int
+        The design's own seed.
+    """
 
     kind: Literal["latin_hypercube", "sobol"]
     points: Annotated[int, Field(ge=1, le=_MAX_POINTS), AfterValidator(_points), Accepts(_POINTS_HELP)]
@@ -81,7 +91,7 @@ class Range:
 
     def __str__(self) -> str:
         """Return the range in words."""
-        return f"{self._written(self.low)} to {self._written(self.high)}, {_SCALES[self.log]}"
+        return f"{self._written(self.low)} to {self._written(self.high)}, {SCALES[self.log]}"
 
     @property
     def ends(self) -> list[object]:
@@ -124,8 +134,8 @@ def range_from(raw: Mapping[str, object]) -> Range:
     """
     mistakes = [unknown_key((key,), raw[key], RANGE_KEYS) for key in raw if key not in RANGE_KEYS]
     scale = raw.get("scale", "linear")
-    if scale not in _SCALES:
-        mistakes.append(Mistake(("scale",), scale, one_of(_SCALES, scale)))
+    if scale not in SCALES:
+        mistakes.append(Mistake(("scale",), scale, one_of(SCALES, scale)))
     ends = []
     for key in ("from", "to"):
         try:

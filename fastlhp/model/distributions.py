@@ -19,6 +19,8 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, With
 
 from fastlhp.model.units import DURATION_HELP, Clock, UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
+    DISTRIBUTION_SCHEMA,
+    DURATION_SCHEMA,
     NOTHING,
     Accepts,
     Context,
@@ -47,6 +49,7 @@ __all__ = [
     "Pareto",
     "PositiveDuration",
     "PositiveFixedDuration",
+    "TABLE_FORMS",
     "Uniform",
     "Weibull",
     "distribution_from",
@@ -444,12 +447,8 @@ def _mean_ns(value: object, info: ValidationInfo) -> Fraction:
     return duration_ns
 
 
-_Bound = Annotated[
-    Fraction, PlainValidator(_exact_ns), Accepts(DURATION_HELP), WithJsonSchema({"type": "string"})
-]
-_Mean = Annotated[
-    Fraction, PlainValidator(_mean_ns), Accepts(DURATION_HELP), WithJsonSchema({"type": "string"})
-]
+_Bound = Annotated[Fraction, PlainValidator(_exact_ns), Accepts(DURATION_HELP), DURATION_SCHEMA]
+_Mean = Annotated[Fraction, PlainValidator(_mean_ns), Accepts(DURATION_HELP), DURATION_SCHEMA]
 
 
 def _cv(value: object, largest: float) -> float:
@@ -461,10 +460,23 @@ def _cv(value: object, largest: float) -> float:
 
 
 class LognormalForm(Form):
-    """``{ lognormal = { mean = "1us", cv = 3.0 } }``."""
+    """``{ lognormal = { mean = "1us", cv = 3.0 } }``.
+
+    Attributes
+    ----------
+    mean : Fraction
+        Mean.
+    cv : float
+        Standard deviation over mean.
+    """
 
     mean: _Mean
-    cv: Annotated[float, PlainValidator(lambda value: _cv(value, 1000.0)), Accepts("a number from 0 to 1000")]
+    cv: Annotated[
+        float,
+        PlainValidator(lambda value: _cv(value, 1000.0)),
+        Accepts("a number from 0 to 1000"),
+        WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1000}),
+    ]
 
     def build(self) -> Distribution:
         """Return the distribution."""
@@ -472,10 +484,23 @@ class LognormalForm(Form):
 
 
 class GammaForm(Form):
-    """``{ gamma = { mean = "1us", cv = 0.5 } }``."""
+    """``{ gamma = { mean = "1us", cv = 0.5 } }``.
+
+    Attributes
+    ----------
+    mean : Fraction
+        Mean.
+    cv : float
+        Standard deviation over mean.
+    """
 
     mean: _Mean
-    cv: Annotated[float, PlainValidator(lambda value: _cv(value, 30.0)), Accepts("a number from 0 to 30")]
+    cv: Annotated[
+        float,
+        PlainValidator(lambda value: _cv(value, 30.0)),
+        Accepts("a number from 0 to 30"),
+        WithJsonSchema({"type": "number", "minimum": 0, "maximum": 30}),
+    ]
 
     def build(self) -> Distribution:
         """Return the distribution."""
@@ -483,7 +508,15 @@ class GammaForm(Form):
 
 
 class WeibullForm(Form):
-    """``{ weibull = { mean = "1us", shape = 0.5 } }``."""
+    """``{ weibull = { mean = "1us", shape = 0.5 } }``.
+
+    Attributes
+    ----------
+    mean : Fraction
+        Mean.
+    shape : float
+        Below 1: a heavier tail than that of an exponential.
+    """
 
     mean: _Mean
     shape: Annotated[float, Field(ge=0.1, le=100)]
@@ -502,13 +535,21 @@ def _maximum(value: object, info: ValidationInfo) -> Fraction:
 
 
 class ParetoForm(Form):
-    """``{ pareto = { minimum = "1us", alpha = 1.5, maximum = "10ms" } }``."""
+    """``{ pareto = { minimum = "1us", alpha = 1.5, maximum = "10ms" } }``.
+
+    Attributes
+    ----------
+    minimum : Fraction
+        Smallest value.
+    alpha : float
+        Exponent of the tail.
+    maximum : Fraction
+        Where the tail is cut.
+    """
 
     minimum: _Mean
     alpha: Annotated[float, Field(ge=0.01, le=100)]
-    maximum: Annotated[
-        Fraction, PlainValidator(_maximum), Accepts(DURATION_HELP), WithJsonSchema({"type": "string"})
-    ]
+    maximum: Annotated[Fraction, PlainValidator(_maximum), Accepts(DURATION_HELP), DURATION_SCHEMA]
 
     def build(self) -> Distribution:
         """Return the distribution."""
@@ -531,7 +572,15 @@ def _one_for_each(means: tuple[Fraction, ...], info: ValidationInfo) -> tuple[Fr
 
 
 class HyperexponentialForm(Form):
-    """``{ hyperexponential = { probabilities = [0.9, 0.1], means = ["1us", "20us"] } }``."""
+    """``{ hyperexponential = { probabilities = [0.9, 0.1], means = ["1us", "20us"] } }``.
+
+    Attributes
+    ----------
+    probabilities : tuple of float
+        Of each of the exponentials.
+    means : tuple of Fraction
+        Of each of the exponentials.
+    """
 
     probabilities: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...],
@@ -552,7 +601,17 @@ class HyperexponentialForm(Form):
 
 
 class EmpiricalForm(Form):
-    """``{ empirical = { file = "holds.csv", column = "hold_ns" } }``, or the samples themselves."""
+    """``{ empirical = { file = "holds.csv", column = "hold_ns" } }``, or the samples themselves.
+
+    Attributes
+    ----------
+    file : str or None
+        A CSV file, relative to the study.
+    column : str or None
+        Its column with the samples, in ns.
+    samples : tuple of Fraction or None
+        Samples instead of a file.
+    """
 
     file: str | None = None
     column: str | None = None
@@ -648,7 +707,7 @@ def _read_samples(file: str, column: str, folder: Path | None) -> tuple[float, .
     return tuple(sorted(samples))
 
 
-_TABLE_FORMS: dict[str, type[Form]] = {
+TABLE_FORMS: dict[str, type[Form]] = {
     "lognormal": LognormalForm,
     "gamma": GammaForm,
     "weibull": WeibullForm,
@@ -656,7 +715,7 @@ _TABLE_FORMS: dict[str, type[Form]] = {
     "hyperexponential": HyperexponentialForm,
     "empirical": EmpiricalForm,
 }
-_KINDS = ("exponential", "uniform", *_TABLE_FORMS)
+_KINDS = ("exponential", "uniform", *TABLE_FORMS)
 DISTRIBUTION_HELP = f"{DURATION_HELP}, or a table with one of the keys {', '.join(_KINDS)}"
 
 
@@ -717,7 +776,7 @@ def _distribution(value: object, context: Context) -> Distribution:
             return Exponential(_positive_mean(parameters, context.clock))
         if kind == "uniform":
             return _uniform(parameters, context.clock)
-        form = checked(_TABLE_FORMS[kind], parameters, context)
+        form = checked(TABLE_FORMS[kind], parameters, context)
         return form.build(context) if isinstance(form, EmpiricalForm) else form.build()  # type: ignore[attr-defined]
     except Mistakes as error:
         raise Mistakes(mistake.under(kind) for mistake in error.mistakes) from None
@@ -777,24 +836,25 @@ def _fixed(value: object, distribution: Distribution) -> Distribution:
     return distribution
 
 
-_SCHEMA = WithJsonSchema({"type": ["string", "object"], "description": DISTRIBUTION_HELP})
-Duration = Annotated[Distribution, PlainValidator(_any_duration), Accepts(DISTRIBUTION_HELP), _SCHEMA]
+Duration = Annotated[
+    Distribution, PlainValidator(_any_duration), Accepts(DISTRIBUTION_HELP), DISTRIBUTION_SCHEMA
+]
 """Field of a table: any distribution of a duration, zero included."""
 PositiveDuration = Annotated[
-    Distribution, PlainValidator(_positive_duration), Accepts(DISTRIBUTION_HELP), _SCHEMA
+    Distribution, PlainValidator(_positive_duration), Accepts(DISTRIBUTION_HELP), DISTRIBUTION_SCHEMA
 ]
 """Field of a table: a distribution that is not always zero."""
 FixedDuration = Annotated[
     Distribution,
     PlainValidator(fixed_duration),
     Accepts(DURATION_HELP),
-    WithJsonSchema({"type": "string", "description": DURATION_HELP}),
+    DURATION_SCHEMA,
 ]
 """Field of a table: one duration, zero included, and no distribution of them."""
 PositiveFixedDuration = Annotated[
     Distribution,
     PlainValidator(_positive_fixed_duration),
     Accepts(DURATION_HELP),
-    WithJsonSchema({"type": "string", "description": DURATION_HELP}),
+    DURATION_SCHEMA,
 ]
 """Field of a table: one duration that is not zero."""

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import Field, PlainValidator, ValidationInfo
 
 from fastlhp.model.distributions import Distribution, Duration
 from fastlhp.model.units import FREQUENCY_HELP, Clock, UnitError, parse_duration, parse_frequency
-from fastlhp.model.validation import Accepts, Context, Form, refused, written
+from fastlhp.model.validation import (
+    DURATION_SCHEMA,
+    FREQUENCY_SCHEMA,
+    Accepts,
+    Context,
+    Form,
+    refused,
+    written,
+)
 
 __all__ = ["MAX_LOCKS", "MAX_PCPUS", "MAX_VCPUS", "HostForm", "HostSpec", "clock_of"]
 
@@ -72,17 +80,29 @@ def _pause(value: object, info: ValidationInfo) -> Fraction:
 
 
 class HostForm(Form):
-    """``[host]`` as written."""
+    """``[host]`` as written.
+
+    Attributes
+    ----------
+    pcpus : int
+        Physical CPUs.
+    frequency : Fraction
+        Clock frequency: the length of a cycle.
+    context_switch : Distribution
+        pCPU time that is lost when a pCPU changes to another vCPU.
+    vm_exit : Distribution
+        pCPU time that a hypercall or trap takes.
+    pause : Fraction
+        One iteration of a spin loop: the length of a pause.
+    """
 
     pcpus: Annotated[int, Field(ge=1, le=MAX_PCPUS)]
-    frequency: Annotated[
-        Fraction, PlainValidator(_frequency), Accepts(FREQUENCY_HELP), WithJsonSchema({"type": "string"})
-    ]
+    frequency: Annotated[Fraction, PlainValidator(_frequency), Accepts(FREQUENCY_HELP), FREQUENCY_SCHEMA]
     context_switch: Duration = written("0ns")
     vm_exit: Duration = written("0ns")
-    pause: Annotated[
-        Fraction, PlainValidator(_pause), Accepts(_PAUSE_HELP), WithJsonSchema({"type": "string"})
-    ] = written(PAUSE_DEFAULT)
+    pause: Annotated[Fraction, PlainValidator(_pause), Accepts(_PAUSE_HELP), DURATION_SCHEMA] = written(
+        PAUSE_DEFAULT
+    )
 
     def build(self) -> HostSpec:
         """Return the host."""

@@ -23,12 +23,13 @@ from fastlhp.model.distributions import Distribution
 from fastlhp.model.filters import Filter
 from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS, HostForm, HostSpec, clock_of
 from fastlhp.model.policy import PolicyParameters, parameters_from
-from fastlhp.model.precision import Target, targets_from
+from fastlhp.model.precision import TARGETS_HELP, Target, targets_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.profiles import filled_in
 from fastlhp.model.sweep import Axis, Label, Sweep, format_keys, format_sweep_keys, substituted
 from fastlhp.model.units import UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
+    DURATION_SCHEMA,
     NOTHING,
     Accepts,
     Context,
@@ -61,6 +62,7 @@ _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
 _WINDOW_HELP = 'a duration with a unit (ns, us, ms, s or cycles) of at most 1e6 s, such as "2s"'
 _WARMUP_HELP = f'{_WINDOW_HELP}, or "auto"'
+_DESIGN_HELP = 'a table such as { kind = "sobol", points = 64, seed = 1 }'
 _CUT_WORTH_TELLING = 1e-3
 
 
@@ -109,19 +111,38 @@ def _warmup(value: object, info: ValidationInfo) -> int | None:
     return None if value == "auto" else _window(value, info, _WARMUP_HELP)
 
 
-_TEXT = WithJsonSchema({"type": "string"})
+_TEXT = WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})
+_WARMUP_SCHEMA = WithJsonSchema({"anyOf": [DURATION_SCHEMA.json_schema, {"const": "auto"}]})
 
 
 class StudyForm(Form):
-    """``[study]`` as written."""
+    """``[study]`` as written.
+
+    Attributes
+    ----------
+    name : str
+        Name of the study; that of the file if there is none.
+    seed : int
+        Seed of all draws.
+    duration : int
+        Simulated time that is measured, in each replication.
+    warmup : int or None
+        Simulated time before it; None to find out how much is needed.
+    replications : int
+        Independent repetitions of each configuration.
+    design : Design or None
+        How the ranges of the sweep are sampled.
+    precision : tuple of Target
+        How precise results must be: decides the number of replications of each configuration.
+    """
 
     name: Annotated[str, PlainValidator(_study_name), Accepts(_NAME_HELP), _TEXT]
     seed: Seed = 1
-    duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), _TEXT]
-    warmup: Annotated[int | None, PlainValidator(_warmup), Accepts(_WARMUP_HELP), _TEXT] = written("0s")
+    duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), DURATION_SCHEMA]
+    warmup: Annotated[int | None, PlainValidator(_warmup), Accepts(_WARMUP_HELP), _WARMUP_SCHEMA] = written("0s")
     replications: ReplicationCount = 32
-    design: Annotated[Design | None, PlainValidator(_design)] = None
-    precision: Annotated[tuple[Target, ...], PlainValidator(_precision)] = ()
+    design: Annotated[Design | None, PlainValidator(_design), Accepts(_DESIGN_HELP)] = None
+    precision: Annotated[tuple[Target, ...], PlainValidator(_precision), Accepts(TARGETS_HELP)] = ()
 
 
 @dataclass(eq=False)

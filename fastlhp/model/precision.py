@@ -20,12 +20,12 @@ from fastlhp.model.validation import (
     refused,
 )
 
-__all__ = ["StopRule", "Target", "stop_rule", "targets_from"]
+__all__ = ["TARGETS_HELP", "StopRule", "Target", "stop_rule", "targets_from"]
 
 _METRIC_HELP = "a metric with a value per replication, as results.md lists them"
 _ABSOLUTE_HELP = 'above 0, in the unit of the metric: a duration such as "5us" for a time, else a number'
 _LEAST_HELP = "a whole number at least 2 and at most 1000000"
-_TABLE_HELP = (
+TARGETS_HELP = (
     'a table such as { metric = "lhp_probability", relative = 0.05, max_replications = 1000 }, or a list'
 )
 
@@ -93,7 +93,12 @@ class Target(Form):
 
     metric: Annotated[str, PlainValidator(_metric), Accepts(_METRIC_HELP), WithJsonSchema({"type": "string"})]
     relative: Annotated[float | None, Field(gt=0, lt=1)] = None
-    absolute: Annotated[float | None, PlainValidator(_absolute), Accepts(_ABSOLUTE_HELP)] = None
+    absolute: Annotated[
+        float | None,
+        PlainValidator(_absolute),
+        Accepts(_ABSOLUTE_HELP),
+        WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"format": "duration"}]}),
+    ] = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     min_replications: Annotated[int | None, Field(ge=2, le=10**6), Accepts(_LEAST_HELP)] = None
     batch: ReplicationCount = 16
@@ -156,7 +161,7 @@ def targets_from(raw: object) -> tuple[Target, ...]:
     targets, mistakes = [], []
     for keys, table in tables:
         if not isinstance(table, dict):
-            mistakes.append(Mistake(keys, table, _TABLE_HELP))
+            mistakes.append(Mistake(keys, table, TARGETS_HELP))
             continue
         try:
             targets.append(checked(Target, table, None))
@@ -165,7 +170,7 @@ def targets_from(raw: object) -> tuple[Target, ...]:
         if "relative" not in table and "absolute" not in table:
             mistakes.append(Mistake(keys, table, "one of the keys relative and absolute, or both"))
     if not tables:
-        mistakes.append(Mistake((), raw, _TABLE_HELP))
+        mistakes.append(Mistake((), raw, TARGETS_HELP))
     if mistakes:
         raise Mistakes(mistakes)
     return tuple(targets)

@@ -11,7 +11,9 @@ from functools import lru_cache
 
 __all__ = [
     "DURATION_HELP",
+    "DURATION_PATTERN",
     "FREQUENCY_HELP",
+    "FREQUENCY_PATTERN",
     "Clock",
     "UnitError",
     "format_duration",
@@ -30,6 +32,12 @@ _MIN_HZ, _MAX_HZ = Fraction(10**6), Fraction(10**11)
 # The number of digits is bounded: "1e999999999s" must be refused at once, not computed.
 _QUANTITY = re.compile(
     r"\s*([+-]?)(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?\s*([A-Za-zµμ]*)\s*", re.ASCII
+)
+# The same without a sign, for the schema of study files.
+_NUMBER = r"[0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30}"
+DURATION_PATTERN, FREQUENCY_PATTERN = (
+    rf"^\s*\+?({_NUMBER})([eE][+-]?[0-9]{{1,2}})?\s*({'|'.join(units)})\s*$"
+    for units in ((*_NS, "cycles?", "pauses?"), _HZ)
 )
 
 

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from fastlhp.model.units import Clock
 
 __all__ = [
+    "DISTRIBUTION_SCHEMA",
+    "DURATION_SCHEMA",
+    "FREQUENCY_SCHEMA",
     "NOTHING",
     "Accepts",
     "Context",
@@ -40,6 +43,10 @@ __all__ = [
 
 Keys = tuple[str | int, ...]
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+# Formats that `fastlhp.model.schema` defines.
+DISTRIBUTION_SCHEMA, DURATION_SCHEMA, FREQUENCY_SCHEMA = (
+    WithJsonSchema({"format": name}) for name in ("distribution", "duration", "frequency")
+)
 ReplicationCount = Annotated[int, Field(ge=1, le=10**6)]
 
 

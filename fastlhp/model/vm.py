@@ -123,7 +123,15 @@ def _profile(value: object) -> str | None:
 
 
 class HaltForm(Form):
-    """``halt = { probability = 0.1, time = { exponential = "1ms" } }``."""
+    """``halt = { probability = 0.1, time = { exponential = "1ms" } }``.
+
+    Attributes
+    ----------
+    probability : float
+        Probability that a cycle ends with HLT.
+    time : Distribution
+        Wall time for which the vCPU then needs no pCPU.
+    """
 
     probability: Annotated[float, Field(ge=0, le=1)]
     time: Duration
@@ -153,7 +161,33 @@ def _hold(hold: Distribution, info: ValidationInfo) -> Distribution:
 
 
 class VmForm(Form):
-    """``[[vm]]`` as written."""
+    """``[[vm]]`` as written.
+
+    Attributes
+    ----------
+    name : str
+        Name of the group, for paths and results; vm0, vm1, ... if there is none.
+    profile : str or None
+        Takes `hold`, if there is none, from a measured lock of Linux; `fastlhp presets` lists them.
+    count : int
+        How many VMs of the group there are.
+    vcpus : int
+        vCPUs of each VM.
+    weight : float
+        Share of each VM under the schedulers `credit` and `fair`.
+    lock : LockParameters
+        Kind, number and parameters of the locks of each VM; that of the preset if there is none.
+    user : Distribution
+        Time in user mode between two visits to the kernel.
+    kernel : Distribution
+        Time in the kernel before each attempt, outside of critical sections.
+    hold : Distribution
+        Time in a critical section.
+    handover : Distribution
+        Time to hand a contended lock over.
+    halt : HaltForm or None
+        How often a vCPU halts at the end of a cycle, and for how long; never if there is none.
+    """
 
     name: Annotated[str, PlainValidator(_name), Accepts(_NAME_HELP), WithJsonSchema({"type": "string"})]
     profile: Annotated[

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fastlhp.errors import first_few
 from fastlhp.model.study import DICTIONARY, Study, load
 from fastlhp.results.counters import ConfigurationResult
 from fastlhp.run.executors import ExecutorError, Pool
@@ -250,8 +251,7 @@ def execute_chunks(
     tally.report(at_once=True)
     if undone:
         indices = sorted({index for sent in undone for index in sent.chunk.indices})
-        shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
         raise ExecutorError(
-            f"workers were lost {_MOST_LOSSES} times with configurations {shown}; they are not done"
+            f"workers were lost {_MOST_LOSSES} times with configurations {first_few(indices)}; they are not done"
         )
     return Timing(events=tally.events, engine_seconds=tally.elapsed_s, threads=n_workers)

@@ -29,6 +29,11 @@ HEAVY = ("numba", "scipy", "h5py", "llvmlite", "pandas", "xarray", "matplotlib")
             f"from fastlhp.cli.main import main; main(['check', {EXAMPLE!r}], standalone_mode=False)",
             (),
         ),
+        (
+            "from fastlhp.cli.main import main; main(['help', 'tutorial'], standalone_mode=False)",
+            ("pydantic", "numpy", "rich"),
+        ),
+        ("from fastlhp.cli.main import main; main(['schema'], standalone_mode=False)", ()),
         (f"import fastlhp; fastlhp.load({EXAMPLE!r}).configurations[3]", ()),
     ],
 )

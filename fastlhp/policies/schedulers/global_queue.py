@@ -35,7 +35,7 @@ class GlobalQueue(SchedulerParameters):
     order : {"random", "vm"}
         Order of the run queue at time 0.
     phase : {"random", "aligned"} or tuple of float
-        When the first slices end, as in `RoundRobin`.
+        When the first slices end, as in `round_robin`.
     slice_after_yield : {"full", "rest"}
         What a vCPU runs for after a yield or halt.
     """

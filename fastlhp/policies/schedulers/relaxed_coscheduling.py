@@ -16,7 +16,7 @@ References
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import PlainValidator, ValidationInfo
 
 from fastlhp.engine.dispatch import dispatch, run_next
 from fastlhp.engine.jit import device
@@ -48,7 +48,7 @@ from fastlhp.model.distributions import (
     fixed_duration,
 )
 from fastlhp.model.policy import Phase, PolicyParameters, SchedulerParameters, phase_mistakes
-from fastlhp.model.validation import Accepts, Mistake, refused, written
+from fastlhp.model.validation import DURATION_SCHEMA, Accepts, Mistake, refused, written
 from fastlhp.policies.schedulers import credit, round_robin
 
 __all__ = ["RelaxedCoscheduling"]
@@ -97,7 +97,7 @@ class RelaxedCoscheduling(SchedulerParameters):
         Distribution | None,
         PlainValidator(_resume),
         Accepts(_RESUME_HELP),
-        WithJsonSchema({"type": "string"}),
+        DURATION_SCHEMA,
     ] = None
     slice: PositiveDuration = written("50ms")
     placement: Literal["spread", "aligned", "random", "balance"] = "spread"
