@@ -161,15 +161,16 @@ class Trace:
     def pcpu_spans(self, p: int) -> Array:
         """Return what a pCPU does, as SPANs that follow one another without gaps."""
         vcpu = self.vcpu_on[:, p]
-        return self.spans(
-            vcpu=vcpu, pcpu=p, extended=self.extended[:, p], **self._of(vcpu, State.IDLE)
-        )
+        return self.spans(vcpu=vcpu, pcpu=p, extended=self.extended[:, p], **self._of(vcpu, State.IDLE))
 
     def lock_spans(self, g: int) -> Array:
-        """Return who owns a lock, the owner's state and role, and how many wait, as SPANs without gaps."""
+        """Return who owns a lock, with the owner's state and role, as SPANs that follow one another without gaps."""
         vcpu = self.owner_of[:, g]
-        spans = self._of(vcpu, State.IDLE) | {"lock": g}
-        return self.spans(vcpu=vcpu, waiters=self.waiters_of[:, g], **spans)
+        return self.spans(vcpu=vcpu, **self._of(vcpu, State.IDLE) | {"lock": g})
+
+    def waiter_spans(self, g: int) -> Array:
+        """Return how many vCPUs wait for a lock, as SPANs that follow one another without gaps."""
+        return self.spans(lock=g, waiters=self.waiters_of[:, g])
 
     def _of(self, vcpu: Array, nobody: State) -> dict[str, Any]:
         """What the vCPU named in each row does; `nobody` where that is -1."""
