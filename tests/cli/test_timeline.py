@@ -1,14 +1,18 @@
 """``fastlhp timeline``."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+import fastlhp
 from fastlhp.cli.main import main
 from fastlhp.data_files import data_path, toml_names
+
+PAGE = Path(fastlhp.__file__).parent / "docs" / "timelines.md"
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +113,27 @@ def test_what_cannot_be_done(folder: Path, arguments: list[str], message: str) -
     done = timeline(*arguments)
     assert done.exit_code == 2 and message in done.stderr and done.stdout == ""
     assert list(folder.iterdir()) == []
+
+
+def test_the_examples_of_its_page(folder: Path) -> None:
+    """Commands draw every ready study, and the Python code runs in the folder of the examples."""
+    pytest.importorskip("matplotlib")
+    text = PAGE.read_text(encoding="utf-8")
+    (commands,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in commands.splitlines():
+        program, command, *arguments = line.split()
+        assert (program, command, timeline(*arguments).exit_code) == ("fastlhp", "timeline", 0), line
+    assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in toml_names("timelines")}
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (folder / "data").mkdir()
+    (folder / "data" / "example_study.toml").write_bytes(data_path("example_study.toml").read_bytes())
+    names: dict[str, object] = {}
+    exec(code, names)
+    trace = names["trace"]
+    assert trace.totals()["spin_lwp_ns"].shape == (4,) and len(trace.vcpu_spans(3)) > 0
+    assert (trace.begin_ns, trace.end_ns) == (200_000_000, 210_000_000)
+
+
+def test_its_page_names_every_ready_study() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(f"fastlhp timeline {name}\n" in page for name in toml_names("timelines"))
