@@ -23,7 +23,8 @@ MAX_EVENTS = 500_000
 """In a window; they take some seconds."""
 MAX_CELLS = 2**25
 """Events of a window times vCPUs: what has to be kept in memory."""
-CHUNK = 4096
+CHUNK = 2**20
+"""Numbers that are read from the engine before they are made into a part of the trace."""
 
 Array = npt.NDArray[Any]
 
@@ -113,6 +114,7 @@ def record(
     limit = min(MAX_EVENTS, MAX_CELLS // chosen.n_vcpu)
     # The last row of a chunk is the first of the next one, so that no change between two rows is missed.
     rows, times = watch.snapshot(), np.array([begin])
+    n_at_once = max(1, CHUNK // rows.shape[1])
     parts: list[dict[str, Array]] = []
     n_events = 0
     while (next_at := int(_next_at(watch, rows)[-1])) < end:
@@ -121,7 +123,7 @@ def record(
                 f"more than {limit:,} events in the window, which are too many: end it at "
                 f"{format_duration(next_at)} at the latest"
             )
-        rows = np.concatenate([rows[-1:], watch.snapshots(CHUNK)])
+        rows = np.concatenate([rows[-1:], watch.snapshots(n_at_once)])
         times = np.append(times[-1], _next_at(watch, rows)[:-1])
         within = times < end
         rows, times = rows[within], times[within]
@@ -176,7 +178,7 @@ def _read(watch: Watch, rows: Array, times: Array) -> dict[str, Array]:
     off_owner = np.take_along_axis(part["lock_records.off_owner"], at, 1)
     is_held = np.take_along_axis(part["lock_records.off_holding"], at, 1) != 0
     waits = phase == engine.WAITING
-    role[waits & ~runs & (off_owner == np.arange(n_vcpu)) & ~is_held] = Role.GRANTED
+    role[waits & ~runs & (off_owner == np.arange(n_vcpu))] = Role.GRANTED
     doing = np.where(runs, _RUNNING_STATE[phase], _STATE[state])
     behind = runs & waits & (off_owner >= 0)
     doing[behind & is_held] = State.SPINNING_LHP

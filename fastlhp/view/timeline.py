@@ -216,6 +216,7 @@ class _Canvas:
         polygons: dict[int, list[Array]] = {}
         for v, top in enumerate(tops):
             self._add(polygons, looks[:, v], top + 0.12, top + 0.88)
+            self._number_locks(axes, v, top)
         self._put(axes, polygons)
         axes.set_yticks(tops + 0.5, self._names)
         for vm, top in zip(self.trace.vm_of, tops, strict=True):
@@ -283,15 +284,30 @@ class _Canvas:
         changes = spans["begin_ns"][1:][vms[1:] == vms[:-1]]
         if len(changes) <= MAX_SPANS:
             axes.vlines(self.x(changes), p + 0.1, p + 0.62, color="white", linewidth=1)
-        lengths = spans["end_ns"] - spans["begin_ns"]
-        inch_ns = (self.trace.end_ns - self.trace.begin_ns) / _PLOT_WIDTH
         for v, name in enumerate(self._names):
-            needed = text_width(name, SMALL) * inch_ns / 0.9
             ink = _ink_on(self._colours[self.trace.vm_of[v]])
-            for middle in (spans["begin_ns"] + lengths / 2)[(spans["vcpu"] == v) & (lengths > needed)]:
-                axes.text(
-                    self.x(middle), p + 0.365, name, size=SMALL, color=ink, ha="center", va="center_baseline"
-                )
+            self._write(axes, spans[spans["vcpu"] == v], p + 0.365, name, ink)
+
+    def _number_locks(self, axes: "Axes", v: int, top: float) -> None:
+        """Write into the bars of a vCPU which of several locks it holds or spins for, where there is room."""
+        counts = [vm.lock.count for vm in self.trace.configuration.vms]
+        vm = self.trace.vm_of[v]
+        spans = self.trace.vcpu_spans(v)
+        if counts[vm] == 1 or len(spans) > MAX_SPANS:
+            return
+        for state in (State.HOLDING, State.SPINNING, State.SPINNING_LHP, State.SPINNING_LWP):
+            ink = _ink_on(_FILLS[_LOOK_OF_STATE[state]].colour)
+            for number in range(counts[vm]):
+                chosen = (spans["state"] == state) & (spans["lock"] == sum(counts[:vm]) + number)
+                self._write(axes, spans[chosen], top + 0.5, str(number), ink)
+
+    def _write(self, axes: "Axes", spans: Array, y: float, text: str, ink: str) -> None:
+        """Write a text in the middle of those spans in which there is room for it."""
+        inch_ns = (self.trace.end_ns - self.trace.begin_ns) / _PLOT_WIDTH
+        lengths = spans["end_ns"] - spans["begin_ns"]
+        has_room = lengths > text_width(text, SMALL) * inch_ns / 0.9
+        for middle in self.x(spans["begin_ns"] + lengths / 2)[has_room]:
+            axes.text(middle, y, text, size=SMALL, color=ink, ha="center", va="center_baseline")
 
     def _outline_extensions(self, axes: "Axes") -> None:
         from matplotlib.patches import Patch, Rectangle

@@ -55,6 +55,8 @@ def check_tracks(trace: Trace) -> None:
     on_pcpu = np.isin(trace.state, ON_PCPU)
     assert (on_pcpu == (trace.pcpu >= 0)).all()
     assert ((trace.role == Role.NONE) == (trace.lock < 0)).all()
+    assert (trace.role[trace.state == State.HALTED] == Role.NONE).all()
+    assert (trace.role[trace.state == State.BLOCKED] >= Role.WAITS).all()
     for p in range(trace.configuration.host.pcpus):
         assert ((trace.pcpu == p).sum(axis=1) <= 1).all()
     for g in range(len(trace.lock_names)):
@@ -110,6 +112,17 @@ def test_hand_traces(study: dict[str, object], replication: int) -> None:
         check_tracks(record_all(loaded, index, replication))
 
 
+def test_hand_traces_have_every_state_and_role() -> None:
+    """Otherwise the checks above would not be about them."""
+    found: set[tuple[str, int]] = set()
+    for _, study, _, replication in (trace[:4] for trace in TRACES):
+        trace = record_all(load(study).with_(replications=replication + 1), 0, replication)
+        found |= {("state", int(state)) for state in np.unique(trace.state)}
+        found |= {("role", int(role)) for role in np.unique(trace.role)}
+    states = {("state", int(state)) for state in State if state != State.IDLE}  # vCPUs do not idle
+    assert found == states | {("role", int(role)) for role in Role}
+
+
 def assert_same_tracks(part: Trace, whole: Trace) -> None:
     """`part` is what `whole` has from its begin to its end."""
     middle = (part.times[:-1] + part.times[1:]) // 2
@@ -129,7 +142,7 @@ def test_a_window_is_cut_out_of_the_whole(number: int, monkeypatch: pytest.Monke
     study = random_study(number)
     end = study.warmup_ns + study.duration_ns
     whole = record(study, window=(0, end))
-    monkeypatch.setattr(recording, "CHUNK", 7)
+    monkeypatch.setattr(recording, "CHUNK", 500)
     event = int(whole.times[len(whole.times) // 3])
     for window in ((0, end), (event, event + 1), (event - 1, end - 5), (end - 1, end), (0, event)):
         part = record(study, window=window)
@@ -177,7 +190,7 @@ def test_too_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
     study = random_study(0)
     whole = record(study)
     monkeypatch.setattr(recording, "MAX_EVENTS", 20)
-    monkeypatch.setattr(recording, "CHUNK", 10)
+    monkeypatch.setattr(recording, "CHUNK", 500)
     with pytest.raises(
         FastlhpError, match="more than 20 events in the window, .* end it at .* at the latest"
     ):

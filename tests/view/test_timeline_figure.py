@@ -99,6 +99,36 @@ def test_names_stand_inside_their_bars() -> None:
         assert (trace.vcpu_on[inside, int(y)] == vcpu).all()
 
 
+def test_several_locks_are_told_apart_by_number() -> None:
+    """The number in a bar is that of the lock that the vCPU holds or spins for there; of a single lock there is none."""
+    study = {
+        "study": {"name": "locks", "seed": 3, "duration": "40ms", "replications": 1},
+        "host": {"pcpus": 4, "frequency": "1GHz"},
+        "policy": {"scheduler": {"kind": "round_robin", "slice": "10ms"}},
+        "vm": [
+            {
+                "name": name,
+                "vcpus": 4,
+                "lock": {"kind": "ticket", "count": count},
+                "user": {"exponential": "1ms"},
+                "hold": {"exponential": "700us"},
+            }
+            for name, count in (("one", 1), ("three", 3))
+        ],
+    }
+    trace = record(study)
+    lower = timeline(trace).axes[1]
+    tops = lower.get_yticks() - 0.5
+    written = set()
+    for text in lower.texts:
+        x, y = text.get_position()
+        vcpu = int(np.argmin(abs(tops + 0.5 - y)))
+        row = np.searchsorted(trace.times, x * 1e6) - 1
+        assert trace.lock_names[trace.lock[row, vcpu]] == f"three.0/lock {text.get_text()}"
+        written.add(text.get_text())
+    assert written == {"0", "1", "2"}
+
+
 def test_preempted_holders_are_marked() -> None:
     trace = ready("lock_holder_preemption")
     (marks,) = [c for c in timeline(trace).axes[0].collections if len(c.get_offsets()) > 1]
@@ -117,11 +147,13 @@ def area(shapes: list[Any]) -> float:
 
 @pytest.mark.parametrize("n_rows", [50, 5000])
 def test_areas_are_times(n_rows: int) -> None:
-    """Whether a row shows every change or shares: the area of a colour is its time."""
+    """Whether a row shows every change or shares: the area of a colour is its time, and shares stand on one another."""
     rng = np.random.default_rng(7)
     times = np.cumsum(rng.integers(1, 1000, n_rows + 1)) + 10**9
     keys = rng.choice([Look.USER, Look.HOLDING, Look.SPINNING_LHP, len(Look) + 1], n_rows)
-    found = {key: (share, area(shapes)) for key, share, shapes in drawing._shapes(times, keys)}
+    drawn = list(drawing._shapes(times, keys))
+    assert max(shape[:, 1].max() for _, _, shapes in drawn for shape in shapes) == pytest.approx(1)
+    found = {key: (share, area(shapes)) for key, share, shapes in drawn}
     for key in np.unique(keys):
         assert found[key][0] == (n_rows == 5000)
         assert found[key][1] == pytest.approx(np.diff(times) @ (keys == key), rel=1e-9)
