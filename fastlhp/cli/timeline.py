@@ -81,9 +81,11 @@ def _source(study: str) -> Path:
 def _write(
     source: Path, configuration: int, replication: int, window: str | None, target: Path, force: bool
 ) -> None:
-    # What cannot be written or drawn is said before anything is simulated.
+    # What cannot be read, written or drawn is said before anything is simulated.
+    from fastlhp.model.study import load
     from fastlhp.results.file import check_target
 
+    study = load(source)
     kind = target.suffix.lower()
     if kind not in (".png", ".svg", ".pdf", ".json"):
         raise FastlhpError(f"{target} must end in .png, .svg, .pdf or .json")
@@ -95,7 +97,7 @@ def _write(
     from fastlhp.run.record import record
 
     span = None if window is None else _window(window)
-    trace = record(source, configuration=configuration, replication=replication, window=span)
+    trace = record(study, configuration=configuration, replication=replication, window=span)
     if kind == ".json":
         from fastlhp.view.trace_file import write_trace
 
