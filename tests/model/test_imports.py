@@ -26,6 +26,10 @@ HEAVY = ("numba", "scipy", "h5py", "llvmlite", "pandas", "xarray", "matplotlib")
         ),
         ("from fastlhp.cli.main import main; main(['presets', 'baseline'], standalone_mode=False)", ()),
         (
+            "from fastlhp.cli.main import main; main(['timeline', '--list'], standalone_mode=False)",
+            ("pydantic",),
+        ),
+        (
             f"from fastlhp.cli.main import main; main(['check', {EXAMPLE!r}], standalone_mode=False)",
             (),
         ),
