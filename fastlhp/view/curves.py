@@ -133,7 +133,7 @@ def _lines(axes: "Axes", x: Parameter, mean: Array, low: Array, high: Array) -> 
     places = np.asarray(x.values)
     for i, values in enumerate(mean):
         look = _look(i)
-        axes.plot(places, values, linestyle=LINES[i], **look)
+        axes.plot(places, values, linestyle=LINES[i], markevery=1 + len(places) // 16, **look)
         axes.fill_between(places, low[i], high[i], color=look["color"], alpha=0.2, linewidth=0)
 
 
