@@ -124,7 +124,7 @@ class Comparison:
 
 def compare(
     results: Results,
-    by: str = "policy",
+    by: str | Sequence[str] = "policy",
     metrics: Sequence[str] = COMPARED,
     *,
     baseline: str | None = None,
@@ -136,9 +136,9 @@ def compare(
     ----------
     results : Results
         What a study gave.
-    by : str, optional
+    by : str or sequence of str, optional
         What is compared: a swept path, its end, or ``policy``, which means all swept paths below ``policy`` and
-        below the ``lock`` of a VM.
+        below the ``lock`` of a VM; or several of these together.
     metrics : sequence of str, optional
         In which metrics.
     baseline : str, optional
@@ -183,7 +183,8 @@ def compare(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-    layout = arrange(results, paths_of(results, by))
+    names = [by] if isinstance(by, str) else by
+    layout = arrange(results, list(dict.fromkeys(path for name in names for path in paths_of(results, name))))
     if not np.any(np.count_nonzero(layout.index >= 0, axis=1) > 1):
         raise AnalysisError(f"no two configurations differ only in {', '.join(layout.alternatives)}")
     b = _baseline(layout, baseline)

@@ -13,7 +13,7 @@ from fastlhp.analysis.sweep import AnalysisError, groups, numbers
 from fastlhp.results.metrics import METRICS, ratio
 from fastlhp.results.results import Results
 
-__all__ = ["Curve", "Sensitivity", "sensitivity"]
+__all__ = ["Curve", "Sensitivity", "equal_bins", "group_sums", "sensitivity"]
 
 Array = npt.NDArray[Any]
 
@@ -334,7 +334,7 @@ def _of_sample(
         spread.append(variance[0])
     curves = []
     for codes, labels in binned:
-        sums, counts = _sums(codes, values)
+        sums, counts = group_sums(codes, values)
         means = sums / counts[:, None]
         within = np.bincount(codes, (values.mean(axis=1) - means.mean(axis=1)[codes]) ** 2)
         curves.append(_curve(labels, means, ratio(within, counts * (counts - 1.0)), confidence))
@@ -344,7 +344,7 @@ def _of_sample(
 def _between(codes: Array, centred: Array, whole: tuple[Array, Array]) -> tuple[Array, Array]:
     """Estimate the variance of the true means of bins, without what the spread within them adds."""
     n = len(codes)
-    sums, counts = _sums(codes, centred)
+    sums, counts = group_sums(codes, centred)
     between = _unbiased(sums / np.sqrt(counts[:, None] * n))
     m = len(counts)
     if m >= n:
@@ -354,7 +354,7 @@ def _between(codes: Array, centred: Array, whole: tuple[Array, Array]) -> tuple[
     return value, without
 
 
-def _sums(codes: Array, values: Array) -> tuple[Array, Array]:
+def group_sums(codes: Array, values: Array) -> tuple[Array, Array]:
     """Return the sums of the rows of each code that occurs, in ascending order, and how many there are."""
     order = np.argsort(codes, kind="stable")
     _, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
@@ -371,9 +371,13 @@ def _bins(labels: Array) -> tuple[Array, Array]:
         x, _ = numbers("", labels)
     except AnalysisError:
         return codes, labels[first]
-    most = int(np.clip(np.sqrt(n), 2, _MOST_BINS))
+    return equal_bins(x, int(np.clip(np.sqrt(n), 2, _MOST_BINS)))
+
+
+def equal_bins(x: Array, most: int) -> tuple[Array, Array]:
+    """Return the bin of each number, and the mean of each bin: at most so many, with about equally many numbers."""
     # Equal values share a bin.
     values, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    codes = ((np.cumsum(counts) - counts / 2) * most / n).astype(np.int64)[inverse]
+    codes = ((np.cumsum(counts) - counts / 2) * most / len(x)).astype(np.int64)[inverse]
     _, codes = np.unique(codes, return_inverse=True)
     return codes, np.bincount(codes, x) / np.bincount(codes)

@@ -18,6 +18,7 @@ __all__ = [
     "Layout",
     "arrange",
     "groups",
+    "is_policy",
     "numbers",
     "paths_of",
     "row_names",
@@ -128,7 +129,7 @@ def paths_of(results: Results, name: str) -> tuple[str, ...]:
     if not swept:
         raise AnalysisError("nothing is swept in this study: there is one configuration only")
     if name == "policy":
-        found = [path for path in swept if _is_policy(path.split("."))]
+        found = [path for path in swept if is_policy(path)]
         if found:
             return tuple(found)
         raise AnalysisError(f"nothing below policy or lock is swept; choose from: {', '.join(swept)}")
@@ -142,7 +143,9 @@ def paths_of(results: Results, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_policy(parts: Sequence[str]) -> bool:
+def is_policy(path: str) -> bool:
+    """Say whether a path is part of the policy: below ``policy``, or below the ``lock`` of a VM."""
+    parts = path.split(".")
     return parts[0] == "policy" or (parts[0] == "vm" and "lock" in parts[2:])
 
 

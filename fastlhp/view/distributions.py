@@ -1,0 +1,94 @@
+"""How long locks are waited for, and how long preempted holders are off CPU."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastlhp.analysis.sweep import AnalysisError
+from fastlhp.results.results import Results
+from fastlhp.view.arrangement import Groups, arranged, parameters
+from fastlhp.view.axes import percent, unit_formatter
+from fastlhp.view.panels import Panels, legend_of, what_is_shown
+from fastlhp.view.style import COLOURS, LINES, drawing, finished
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["lock_waits"]
+
+Array = npt.NDArray[Any]
+
+_WHAT = {"wait": "contended lock wait", "holder_off": "preempted holder off CPU"}
+_MOST_LINES, _MOST_ROWS = 6, 3
+
+
+@drawing()
+def lock_waits(results: Results) -> "Figure":
+    """Draw how many lock waits, and off-CPU spells of preempted holders, are longer than a time.
+
+    Parameters
+    ----------
+    results : Results
+        What a study gave.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Survival functions on logarithmic axes, a line for each policy; all other configurations are pooled, but
+        for a few panels. Its label says in a sentence what is seen.
+
+    Raises
+    ------
+    AnalysisError
+        If there are no results, or no lock was contended.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    from matplotlib.ticker import NullFormatter
+
+    plan = arranged(results, parameters(results), [], most_lines=_MOST_LINES, most_panels=_MOST_ROWS)
+    cell, (rows, n_lines) = plan.at()
+    shown = np.flatnonzero(cell >= 0)
+    counts = {}
+    for name in _WHAT:
+        histogram, edges = results.histogram(name)
+        pooled = np.zeros((rows * n_lines, histogram.shape[1]), dtype=np.int64)
+        np.add.at(pooled, cell[shown], histogram[shown])
+        if pooled.any():
+            counts[name] = pooled.reshape(rows, n_lines, -1)
+    if not counts:
+        raise AnalysisError("no lock was contended, so there are no waits to draw")
+
+    titles = [", ".join(filter(None, [name, _WHAT[kind]])) for name in plan.panels.names for kind in counts]
+    height = 3.2 if rows == 1 else 2.5
+    made = Panels.of(Groups((), np.empty(0), titles), height, columns=len(counts))
+    each = [counts[kind][row] for row in range(rows) for kind in counts]
+    for axes, lines in zip(made.axes, each, strict=True):
+        for i, line in enumerate(lines):
+            _survival(axes, i, line, edges)
+    fewest = min(1 / line.sum() for lines in each for line in lines if line.any())
+    axes = made.axes[0]
+    axes.set(xscale="log", yscale="log", ylim=(fewest / 1.5, 1.5))
+    axes.xaxis.set_major_formatter(unit_formatter("s"))
+    axes.yaxis.set_major_formatter(percent)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    made.label("time", "share that is longer")
+    made.figure.set_label(f"lock waits and off-CPU times of holders{what_is_shown(plan, 'lines')}")
+    notes = [results.attributes.title, "pooled over replications and VMs"]
+    notes += [note.replace("averaged", "pooled") for note in plan.notes]
+    title = "How long contended locks are waited for, and preempted holders are off CPU"
+    return finished(made.figure, title, notes, *legend_of(plan.lines, axes.get_lines()))
+
+
+def _survival(axes: "Axes", i: int, counts: Array, edges: Array) -> None:
+    """Draw the share of the times in a histogram that are longer than each edge."""
+    x, y = np.empty(0), np.empty(0)
+    if counts.any():
+        longer = np.concatenate([[1.0], 1 - np.cumsum(counts) / counts.sum()])
+        first, last = np.flatnonzero(counts)[[0, -1]]
+        # The last edge has nothing above it, which a logarithmic axis cannot show.
+        x, y = edges[first : last + 1], longer[first : last + 1]
+    axes.plot(x, y, color=COLOURS[i], linestyle=LINES[i], linewidth=2.4 - 0.2 * i)
