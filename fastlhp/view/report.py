@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fastlhp.analysis.comparison import COMPARED, MetricComparison
 from fastlhp.analysis.disorder import frozen_disorder_warning
+from fastlhp.analysis.sweep import AnalysisError
 from fastlhp.analysis.text import comparison_sentences, interval, p_text, percent
 from fastlhp.errors import FastlhpError, StudyError
 from fastlhp.model.study import DICTIONARY, Study, load
@@ -109,6 +110,7 @@ def report(
         ("question", "What was asked", _question(it)),
         ("answer", "The answer", _answer(it)),
         ("comparison", "The alternatives", _comparison(it)),
+        ("figures", "Figures", _figures(it)),
         ("timelines", "The worst and the best, as they ran", _timelines(it) if timelines else None),
         ("configurations", "All configurations", _configurations(it)),
         ("certainty", "How sure", _certainty(it)),
@@ -294,6 +296,16 @@ def _ends(order: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], str]:
 
 def _file(it: _Subject) -> str:
     return shlex.quote(it.file)
+
+
+def _figures(it: _Subject) -> Markup:
+    from fastlhp.view.figures import default_figures
+
+    try:
+        figures = default_figures(it.results)
+    except AnalysisError as error:
+        return element("p", f"There is nothing to draw: {error}.")
+    return fragment(*(_figure(svg(figure), text) for _, text, figure in figures))
 
 
 def _figure(picture: str, caption: Content) -> Markup:

@@ -67,7 +67,16 @@ def of(reader, tag):
 
 
 def test_sections(read):
-    sections = ["question", "answer", "comparison", "timelines", "configurations", "certainty", "again"]
+    sections = [
+        "question",
+        "answer",
+        "comparison",
+        "figures",
+        "timelines",
+        "configurations",
+        "certainty",
+        "again",
+    ]
     assert [attributes["id"] for attributes in of(read, "h2")] == sections
     assert [attributes["href"] for attributes in of(read, "a")] == [f"#{name}" for name in sections]
     assert [attributes["aria-labelledby"] for attributes in of(read, "section")] == sections
