@@ -54,7 +54,8 @@ class PolicyParameters(Form):
 
     def describe(self) -> str:
         """Return kind and parameters in words, such as ``delay(cap=1ms, repay=false)``."""
-        parts = [f"{name}={_in_words(getattr(self, name))}" for name in type(self).model_fields]
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        parts = [f"{name}={_in_words(value)}" for name, value in values.items() if value is not None]
         return f"{self.KIND}({', '.join(parts)})" if parts else self.KIND
 
     def to_input(self) -> dict[str, object]:

@@ -181,6 +181,12 @@ class Study:
         """What is valid but may not be meant: tails that are cut, windows of a few slices."""
         return [*self._plan.cut_tails(), *self._plan.doubts(), *self._doubts()]
 
+    def _repr_html_(self) -> str:
+        """Return what the study will run, for notebooks."""
+        from fastlhp.view.notebook import study_card
+
+        return study_card(self)
+
     def _doubts(self) -> Iterator[str]:
         if self.replications == 1:
             yield "study.replications: 1 replication gives no confidence intervals"

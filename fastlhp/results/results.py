@@ -466,6 +466,12 @@ class Results:
             f"replications, {swept} swept parameter{'' if swept == 1 else 's'}{where}>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what the results are of, and the head of their table, for notebooks."""
+        from fastlhp.view.notebook import results_card
+
+        return results_card(self)
+
     def __contains__(self, metric: object) -> bool:
         """Say whether there is a metric of that name."""
         return metric in METRICS or metric in CONFIGURATION_METRICS

@@ -229,7 +229,17 @@ def rendered(made: "Figure", kind: str) -> bytes:
     """Return a figure as a file of a format, which is one of `FORMATS`; the same bytes every time."""
     out = io.BytesIO()
     made.savefig(out, format=kind, metadata=_METADATA[kind])
-    return out.getvalue()
+    return _with_numbered_clips(out.getvalue()) if kind == "svg" else out.getvalue()
+
+
+def _with_numbered_clips(picture: bytes) -> bytes:
+    """Name clip paths by numbers: matplotlib's names hang on digits that the layout's solver leaves to chance."""
+    names: dict[bytes, bytes] = {}
+
+    def name(match: re.Match[bytes]) -> bytes:
+        return match[1] + names.setdefault(match[2], b"clip_%d" % len(names))
+
+    return re.sub(rb'(url\(#|<clipPath id=")(p[0-9a-f]{10})\b', name, picture)
 
 
 def svg(made: "Figure") -> str:

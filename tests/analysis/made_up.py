@@ -21,7 +21,8 @@ class Arrays:
         self.warmup_s = np.zeros(len(some))
         self.messages = {int(i): "too bad" for i in np.flatnonzero(self.status == Status.FAILED)}
         self.attributes = Attributes("made-up", 1, "", "2026-01-01T00:00:00+00:00", "0.1.0", {}, {})
-        self.context = type("Context", (), {"pcpus": np.full(len(some), pcpus)})()
+        context = {"pcpus": np.full(len(some), pcpus), "duration_s": np.ones(len(some))}
+        self.context = type("Context", (), context)()
 
     def metrics(self, metrics, level):
         out = []
