@@ -16,9 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import CASES, compile_scalar, scalar_runner
-
 import fastlhp
+from fastlhp.bench.contenders import CASES, compile_scalar, scalar_runner
 from fastlhp.model.presets import preset_names
 
 REPLICATIONS = 512
