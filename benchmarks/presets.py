@@ -16,9 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import CASES, compile_scalar, scalar_runner
-
 import fastlhp
+from fastlhp.bench.contenders import CASES, compile_scalar, scalar_runner
 from fastlhp.model.presets import preset_names
 
 REPLICATIONS = 512
@@ -59,7 +58,9 @@ def main() -> int:
         if program is None:
             return 2
         run_c, case = scalar_runner(program), CASES["P4-M2-n4"]
-        print(f"{'preset':<18} {'Mevents/s':>9} {'ns/event':>8} {'x C':>5} {'decisions/event':>15} {'ns/decision':>11}")
+        print(
+            f"{'preset':<18} {'Mevents/s':>9} {'ns/event':>8} {'x C':>5} {'decisions/event':>15} {'ns/decision':>11}"
+        )
         for preset in preset_names():
             rates, ratios, share = [], [], 0.0
             for number in range(rounds + 1):

@@ -5,6 +5,7 @@
 
 from fastlhp.analysis.comparison import Comparison, compare
 from fastlhp.analysis.disorder import frozen_disorder
+from fastlhp.analysis.rare import RareLhp, rare_lhp
 from fastlhp.analysis.sensitivity import Sensitivity, sensitivity
 from fastlhp.analysis.sweep import AnalysisError
 from fastlhp.analysis.thresholds import Reach, until
@@ -13,11 +14,13 @@ from fastlhp.analysis.transients import Transients, transients
 __all__ = [
     "AnalysisError",
     "Comparison",
+    "RareLhp",
     "Reach",
     "Sensitivity",
     "Transients",
     "compare",
     "frozen_disorder",
+    "rare_lhp",
     "sensitivity",
     "transients",
     "until",

@@ -29,6 +29,9 @@ _NARROWEST, _WIDEST, _NO_SCREEN = 80, 200, 120
     show_default=True,
     help="Student's t, or the BCa bootstrap.",
 )
+@click.option(
+    "--rare", is_flag=True, help="Show lock-holder preemptions per acquisition, counted and expected."
+)
 @_options.form
 @click.pass_context
 def command(
@@ -37,15 +40,24 @@ def command(
     metrics: tuple[str, ...],
     confidence: float,
     interval: Literal["student", "bca"],
+    rare: bool,
     kind: str | None,
 ) -> None:
     """Show the main metrics of a result file, one row per configuration, with confidence intervals."""
     from fastlhp.results.file import open as open_results
+    from fastlhp.results.results import Summary
     from fastlhp.results.table import MAIN_METRICS, as_csv, as_json, as_table
 
-    chosen = tuple(dict.fromkeys(metrics)) or MAIN_METRICS
+    chosen: tuple[str | Summary, ...] = tuple(dict.fromkeys(metrics)) or MAIN_METRICS
     try:
         opened = open_results(results)
+        if rare:
+            from fastlhp.analysis.rare import rare_lhp
+
+            found = rare_lhp(opened, confidence)
+            chosen = (*dict.fromkeys(metrics), found.counted, found.expected, found.gain)
+            for refusal in found.refusals:
+                click.echo(refusal, err=True)
         if kind == "csv":
             text = as_csv(opened, chosen, confidence=confidence, method=interval)
         elif kind == "json":

@@ -59,7 +59,7 @@ _SUFFIX = {"s": "s", "s-1": "/s", "cycles": ""}
 
 def as_table(
     results: Results,
-    metrics: Sequence[str] = MAIN_METRICS,
+    metrics: Sequence[str | Summary] = MAIN_METRICS,
     *,
     confidence: float = 0.95,
     method: "Method" = "student",
@@ -73,8 +73,8 @@ def as_table(
     ----------
     results : Results
         What to show.
-    metrics : sequence of str, optional
-        Which metrics.
+    metrics : sequence of str or Summary, optional
+        Which metrics; what is no metric of the results comes as its estimates.
     confidence : float, optional
         Of the intervals; in (0, 1).
     method : {"student", "bca"}, optional
@@ -318,13 +318,15 @@ def _magnitude(value: float) -> int:
     return math.floor(math.log10(value) + 1e-9)
 
 
-def _columns(results: Results, metrics: Sequence[str], confidence: float, method: "Method") -> list[Summary]:
-    return [results.summary(metric, confidence, method) for metric in metrics]
+def _columns(
+    results: Results, metrics: Sequence[str | Summary], confidence: float, method: "Method"
+) -> list[Summary]:
+    return [it if isinstance(it, Summary) else results.summary(it, confidence, method) for it in metrics]
 
 
 def as_csv(
     results: Results,
-    metrics: Sequence[str] = MAIN_METRICS,
+    metrics: Sequence[str | Summary] = MAIN_METRICS,
     *,
     confidence: float = 0.95,
     method: "Method" = "student",
@@ -339,8 +341,8 @@ def as_csv(
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = ["configuration", *configurations, "status"]
-    for metric in metrics:
-        head += [metric, f"{metric}_low", f"{metric}_high", f"{metric}_standard_error"]
+    for s in summaries:
+        head += [s.metric, f"{s.metric}_low", f"{s.metric}_high", f"{s.metric}_standard_error"]
     writer.writerow(head)
     for i in range(len(results)):
         row: list[Any] = [
@@ -356,7 +358,7 @@ def as_csv(
 
 def as_json(
     results: Results,
-    metrics: Sequence[str] = MAIN_METRICS,
+    metrics: Sequence[str | Summary] = MAIN_METRICS,
     *,
     confidence: float = 0.95,
     method: "Method" = "student",

@@ -82,6 +82,22 @@ def test_draws_are_in_vectors(kernel_functions: dict[str, str]) -> None:
     assert all(n % rounds == 0 and least <= n <= 2 * least for n in counts)
 
 
+# Numba's own allocators and those of C; NRT_decref is what its wrappers do to the arrays that they were given.
+ALLOCATION = re.compile(r"\b(?:NRT_MemInfo_(?:new|alloc)\w*|NRT_(?:Re)?[Aa]llocate\w*|[mc]alloc|realloc)\b")
+
+
+def test_nothing_is_allocated(kernel_functions: dict[str, str]) -> None:
+    """A block is all the memory that a kernel has."""
+    assert not {name: found for name, text in kernel_functions.items() if (found := ALLOCATION.findall(text))}
+
+
+def test_an_allocation_is_seen() -> None:
+    """The pattern finds what it looks for in a function that makes an array."""
+    dispatcher = numba.njit(error_model="numpy")(lambda n: np.zeros(n, dtype=np.int32).sum())
+    dispatcher.compile((numba.int64,))
+    assert ALLOCATION.search("\n".join(dispatcher.inspect_asm().values()))
+
+
 def recurrence(values: Any) -> Any:
     """A loop in which every step needs the one before: no compiler can vectorise it."""
     x = np.int32(1)

@@ -3,18 +3,22 @@
  * Model: round robin with pinned vCPUs (spread placement, random queue order, random slice phase, fixed
  * slice), one ticket lock per VM, exponential user and hold times in integer nanoseconds, no kernel
  * phase, no guard, no response, free context switches.  One replication after another on one core.
+ * With DIRECTED_YIELD it has one response: a vCPU that has spun for spin_ns yields to the holder of its lock, or the
+ * vCPU that was granted it, if that is queued on the same pCPU (and then inherits the rest of the slice), else to the
+ * head of the queue.
  *
- *     cc -O3 -march=native -ffast-math [-DVECTOR_DRAWS] scalar.c -lm -o scalar
- *     scalar P M n think_ns hold_ns slice_ns duration_ns warmup_ns replications seed [--no-preemption]
+ *     cc -O3 -march=native -ffast-math [-DVECTOR_DRAWS] [-DDIRECTED_YIELD] scalar.c -lm -o scalar
+ *     scalar P M n think_ns hold_ns slice_ns duration_ns warmup_ns replications seed [--no-preemption] [--spin spin_ns]
  *
  * One JSON line on stdout.  An event is the completion of a user or hold phase of non-zero length, or a
- * slice end that switches to another vCPU; `events` covers the warm-up too, all other counts do not.
+ * slice end or yield that switches to another vCPU; `events` covers the warm-up too, all other counts do not.
  *
  * What makes it fast:
  * - The next event of a pCPU is one 64-bit key, (time, hypervisor?, pCPU, phase), so that the smallest key
  *   is the whole answer and the tie rule (guest before hypervisor, then lower pCPU) comes for free.
- * - The smallest key is the root of a winner tree, whose update is log2(P) conditional moves.  A linear scan,
- *   itself a branch-free tournament, is 1.1 to 1.2 times slower at 4 and 8 pCPUs.
+ * - The smallest key is the root of a winner tree, a heap that keeps all keys in its leaves: an update is log2(P)
+ *   conditional moves, so that 64 pCPUs cost little more than 4.  A linear scan, itself a branch-free tournament, is
+ *   1.1 to 1.2 times slower at 4 and 8 pCPUs.
  * - An uncontended acquisition and a release without waiters run the same branch-free code: the lock
  *   word is 0 before the one and 1 before the other, and the phase bit of the key is just that number.
  *   Handling contention without branches as well was 1.2 to 1.5 times slower.
@@ -31,7 +35,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Key: time_ns << 12 | hypervisor << 11 | pcpu << 1 | phase. */
+/* Key: time_ns << 12 | hypervisor << 11 | pcpu << 1 | phase.  Of hypervisor events, the end of a slice has phase 0, that
+ * of a spin threshold 1. */
 enum { TIME_SHIFT = 12, MAX_PCPUS = 1024 };
 #define HYPERVISOR ((int64_t)1 << 11)
 #define NEVER INT64_MAX
@@ -115,13 +120,16 @@ typedef struct {
     int32_t spinners; /* waiters that run */
     int32_t state;
     int32_t granted;  /* the vCPU that was granted the lock while off CPU, or -1 */
+#ifdef DIRECTED_YIELD
+    int32_t owner;    /* the vCPU that acquired or was granted the lock last */
+#endif
     int32_t *ring;
 } Lock;
 
 typedef struct {
-    int64_t drawn, switches; /* phases of non-zero length drawn, switching slice ends: whole replication */
+    int64_t drawn, switches; /* phases of non-zero length drawn, context switches: whole replication */
     int64_t acquisitions, contended_acquisitions, preemptions, lhp_events, lhp_acquisitions, lwp_events;
-    int64_t lwp_grants;
+    int64_t lwp_grants, yields;
     int64_t user, hold, spin[3], idle; /* ns */
 } Counts;
 
@@ -134,6 +142,9 @@ typedef struct {
     int64_t *tree;      /* winner tree: tree[1] is the smallest key, tree[leaves + p] the key of pCPU p */
     int64_t *phase_end; /* key of the phase end, NEVER while spinning or idle */
     int64_t *slice_end;
+#ifdef DIRECTED_YIELD
+    int64_t spin_key, *spin_end; /* threshold as a key difference; key of its end, NEVER unless spinning */
+#endif
     Lock **lock; /* of the running vCPU's VM */
     int32_t *running, *queue_start, *queue_length, *queue_at, *queue;
     /* per vCPU */
@@ -189,6 +200,40 @@ static inline void set_key(Sim *s, int p, int64_t key) {
     }
 }
 
+static inline int64_t next_key(const Sim *s, int p) {
+    int64_t key = min64(s->phase_end[p], s->slice_end[p]);
+#ifdef DIRECTED_YIELD
+    key = min64(key, s->spin_end[p]);
+#endif
+    return key;
+}
+
+/* vCPU v owns the lock from now on; only the directed yield asks who does. */
+static inline void set_owner(Lock *lock, int v) {
+#ifdef DIRECTED_YIELD
+    lock->owner = v;
+#else
+    (void)lock, (void)v;
+#endif
+}
+
+/* The vCPU of p starts to spin at `base`, a time as a key; or it stops. */
+static inline void start_spin(Sim *s, int p, int64_t base) {
+#ifdef DIRECTED_YIELD
+    s->spin_end[p] = base + s->spin_key + HYPERVISOR + (p << 1) + 1;
+#else
+    (void)s, (void)p, (void)base;
+#endif
+}
+
+static inline void stop_spin(Sim *s, int p) {
+#ifdef DIRECTED_YIELD
+    s->spin_end[p] = NEVER;
+#else
+    (void)s, (void)p;
+#endif
+}
+
 static inline void change_lock_state(Sim *s, Lock *lock, int state, int64_t now) {
     int64_t spun = lock->spinners * now;
     s->n.spin[lock->state] += spun;
@@ -196,46 +241,20 @@ static inline void change_lock_state(Sim *s, Lock *lock, int state, int64_t now)
     lock->state = state;
 }
 
-/* A slice end at `key`: the running vCPU goes to the tail, the next one gets a full slice. */
-static __attribute__((noinline)) void end_slice(Sim *s, int64_t key) {
-    int p = (key >> 1) & (MAX_PCPUS - 1);
-    int64_t now = key >> TIME_SHIFT, base = now << TIME_SHIFT;
-    s->slice_end[p] = key + s->slice_key;
-    if (s->queue_length[p] == 1) return;
-
+/* The vCPU that is next in the queue of p runs.  Nobody blocks, so the FIFO run queue keeps its cyclic order: rotating
+ * it is moving an index. */
+static inline void run_next(Sim *s, int p, int64_t now) {
     Counts *n = &s->n;
-    int v = s->running[p];
-    Lock *lock = s->lock[p];
-    n->preemptions++;
-    n->switches++;
-    if (s->phase_end[p] == NEVER) {
-        s->residual[v] = NEVER;
-        n->spin[lock->state] += now;
-        lock->spinners--;
-        n->lwp_events++;
-    } else {
-        s->residual[v] = s->phase_end[p] - base;
-        if (s->phase_end[p] & HOLDING) {
-            n->hold += now;
-            n->lhp_events++;
-            if (lock->word < LHP_MARK) {
-                lock->word += LHP_MARK;
-                n->lhp_acquisitions++;
-            }
-            change_lock_state(s, lock, LHP, now);
-        } else {
-            n->user += now;
-        }
-    }
-
-    /* Nobody blocks, so the FIFO run queue keeps its cyclic order: rotating it is moving an index. */
+    int64_t base = now << TIME_SHIFT;
     int at = s->queue_at[p] + 1;
     if (at == s->queue_length[p]) at = 0;
     s->queue_at[p] = at;
-    v = s->queue[s->queue_start[p] + at];
-    lock = &s->locks[v / s->siblings];
+    int v = s->queue[s->queue_start[p] + at];
+    Lock *lock = &s->locks[v / s->siblings];
+    n->switches++;
     s->running[p] = v;
     s->lock[p] = lock;
+    stop_spin(s, p);
     if (s->residual[v] != NEVER) {
         s->phase_end[p] = base + s->residual[v];
         if (s->phase_end[p] & HOLDING) {
@@ -255,10 +274,76 @@ static __attribute__((noinline)) void end_slice(Sim *s, int64_t key) {
         change_lock_state(s, lock, CONTENTION, now);
     } else {
         s->phase_end[p] = NEVER;
+        start_spin(s, p, base);
         n->spin[lock->state] -= now;
         lock->spinners++;
     }
 }
+
+/* A slice end at `key`: the running vCPU goes to the tail, the next one gets a full slice. */
+static __attribute__((noinline)) void end_slice(Sim *s, int64_t key) {
+    int p = (key >> 1) & (MAX_PCPUS - 1);
+    int64_t now = key >> TIME_SHIFT, base = now << TIME_SHIFT;
+    s->slice_end[p] = key + s->slice_key;
+    if (s->queue_length[p] == 1) return;
+
+    Counts *n = &s->n;
+    int v = s->running[p];
+    Lock *lock = s->lock[p];
+    n->preemptions++;
+    if (s->phase_end[p] == NEVER) {
+        s->residual[v] = NEVER;
+        n->spin[lock->state] += now;
+        lock->spinners--;
+        n->lwp_events++;
+    } else {
+        s->residual[v] = s->phase_end[p] - base;
+        if (s->phase_end[p] & HOLDING) {
+            n->hold += now;
+            n->lhp_events++;
+            if (lock->word < LHP_MARK) {
+                lock->word += LHP_MARK;
+                n->lhp_acquisitions++;
+            }
+            change_lock_state(s, lock, LHP, now);
+        } else {
+            n->user += now;
+        }
+    }
+    run_next(s, p, now);
+}
+
+#ifdef DIRECTED_YIELD
+/* The vCPU of p has spun for the threshold at `key`: it yields. */
+static __attribute__((noinline)) void end_spin(Sim *s, int64_t key) {
+    int p = (key >> 1) & (MAX_PCPUS - 1), length = s->queue_length[p];
+    int64_t now = key >> TIME_SHIFT;
+    Lock *lock = s->lock[p];
+    s->n.yields++;
+    if (length == 1) {
+        start_spin(s, p, now << TIME_SHIFT);
+        return;
+    }
+    int32_t *queue = s->queue + s->queue_start[p];
+    int at = s->queue_at[p], w = lock->owner;
+    s->residual[s->running[p]] = NEVER;
+    s->n.spin[lock->state] += now;
+    lock->spinners--;
+    if (s->pcpu_of[w] == p) {
+        /* Out of its place to the front, past those between. */
+        int i = at, moved = w;
+        do {
+            if (++i == length) i = 0;
+            int32_t other = queue[i];
+            queue[i] = moved;
+            moved = other;
+        } while (moved != w);
+    } else {
+        s->slice_end[p] = (now << TIME_SHIFT) + s->slice_key + HYPERVISOR + (p << 1);
+    }
+    run_next(s, p, now);
+}
+#endif
 
 static void run_until(Sim *s, int64_t until_ns) {
     const int64_t limit = until_ns << TIME_SHIFT;
@@ -269,8 +354,13 @@ static void run_until(Sim *s, int64_t until_ns) {
         if (key >= limit) break;
         int p = (key >> 1) & (MAX_PCPUS - 1);
         if (__builtin_expect(key & HYPERVISOR, 0)) {
-            end_slice(s, key);
-            set_key(s, p, min64(s->phase_end[p], s->slice_end[p]));
+#ifdef DIRECTED_YIELD
+            if (key & 1)
+                end_spin(s, key);
+            else
+#endif
+                end_slice(s, key);
+            set_key(s, p, next_key(s, p));
             continue;
         }
         int64_t phase = key & 1, now = key >> TIME_SHIFT;
@@ -279,6 +369,7 @@ static void run_until(Sim *s, int64_t until_ns) {
             int64_t length = draw(s, phase);
             drawn += length != 0;
             lock->word = phase ^ 1;
+            set_owner(lock, s->running[p]); /* at a release nobody looks at it */
             acquisitions += phase ^ 1;
             held += phase ? now : -now;
             key = (key ^ 1) + length;
@@ -292,7 +383,8 @@ static void run_until(Sim *s, int64_t until_ns) {
             s->n.user += now;
             s->n.spin[lock->state] -= now;
             s->phase_end[p] = NEVER;
-            set_key(s, p, s->slice_end[p]);
+            start_spin(s, p, now << TIME_SHIFT);
+            set_key(s, p, next_key(s, p));
         } else {
             int64_t length = draw(s, HOLDING);
             drawn += length != 0;
@@ -304,6 +396,7 @@ static void run_until(Sim *s, int64_t until_ns) {
             if (lock->word == 0) continue;
             int w = lock->ring[lock->head++ & s->ring_mask];
             int q = s->pcpu_of[w];
+            set_owner(lock, w);
             if (s->running[q] == w) {
                 length = draw(s, USER);
                 drawn += length != 0;
@@ -314,6 +407,7 @@ static void run_until(Sim *s, int64_t until_ns) {
                 s->n.hold -= now;
                 key = (now << TIME_SHIFT) + length + (q << 1) + HOLDING;
                 s->phase_end[q] = key;
+                stop_spin(s, q);
                 set_key(s, q, min64(key, s->slice_end[q]));
             } else {
                 lock->granted = w;
@@ -357,6 +451,7 @@ static void start(Sim *s) {
         int32_t *queue = s->queue + s->queue_start[p];
         int length = s->queue_length[p];
         s->phase_end[p] = s->slice_end[p] = NEVER;
+        stop_spin(s, p);
         if (length == 0) continue;
         for (int i = length - 1; i > 0; i--) {
             int j = (int)ceil(uniform_draw(&s->generator) * (i + 1)) - 1;
@@ -453,6 +548,9 @@ static Sim *build(int pcpus, int vms, int siblings, double think_ns, double hold
     for (int i = 0; i < 2 * s->leaves; i++) s->tree[i] = NEVER;
     s->phase_end = allocate((size_t)pcpus, sizeof *s->phase_end);
     s->slice_end = allocate((size_t)pcpus, sizeof *s->slice_end);
+#ifdef DIRECTED_YIELD
+    s->spin_end = allocate((size_t)pcpus, sizeof *s->spin_end);
+#endif
     s->lock = allocate((size_t)pcpus, sizeof *s->lock);
     s->running = allocate((size_t)pcpus, sizeof *s->running);
     s->queue_start = allocate((size_t)pcpus, sizeof *s->queue_start);
@@ -480,9 +578,12 @@ static Sim *build(int pcpus, int vms, int siblings, double think_ns, double hold
 
 int main(int argc, char **argv) {
     bool preemption = true, usage = argc < 11;
+    int64_t spin_ns = 0;
     for (int i = 11; i < argc; i++) {
         if (!strcmp(argv[i], "--no-preemption")) {
             preemption = false;
+        } else if (!strcmp(argv[i], "--spin") && i + 1 < argc) {
+            spin_ns = atoll(argv[++i]);
         } else {
             usage = true;
         }
@@ -490,7 +591,7 @@ int main(int argc, char **argv) {
     if (usage) {
         fprintf(stderr,
                 "usage: %s P M n think_ns hold_ns slice_ns duration_ns warmup_ns replications seed\n"
-                "       [--no-preemption]\n",
+                "       [--no-preemption] [--spin spin_ns]\n",
                 argv[0]);
         return 2;
     }
@@ -513,12 +614,24 @@ int main(int argc, char **argv) {
               stderr);
         return 2;
     }
+#ifdef DIRECTED_YIELD
+    const bool has_response = true;
+#else
+    const bool has_response = false;
+#endif
+    if ((spin_ns > 0) != has_response || spin_ns > longest_ns / 1000) {
+        fputs("--spin and -DDIRECTED_YIELD go together; accepted: 1 ns to 1000 s\n", stderr);
+        return 2;
+    }
     if (!preemption && vms * siblings > pcpus) {
         fputs("--no-preemption needs a pCPU for every vCPU\n", stderr);
         return 2;
     }
 
     Sim *s = build(pcpus, vms, siblings, think_ns, hold_ns, preemption ? slice_ns : 0);
+#ifdef DIRECTED_YIELD
+    s->spin_key = spin_ns << TIME_SHIFT;
+#endif
     xoshiro_seed(&s->generator, seed);
     s->next_draw = DRAWS;
     Counts sum = {0};
@@ -581,6 +694,7 @@ int main(int argc, char **argv) {
     print_count("lhp_acquisitions", sum.lhp_acquisitions);
     print_count("lwp_events", sum.lwp_events);
     print_count("lwp_grants", sum.lwp_grants);
+    print_count("yields", sum.yields);
     print_count("user_ns", sum.user);
     print_count("hold_ns", sum.hold);
     print_count("spin_contention_ns", sum.spin[CONTENTION]);

@@ -1,0 +1,82 @@
+"""``fastlhp bench``, and the C program as a simulator of its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import fastlhp
+from fastlhp.bench.compare import as_markdown, as_table, disagreeing, measure
+from fastlhp.bench.contenders import CASES, Case, Contender, Measurement, available_contenders, study_of
+from fastlhp.cli.main import main
+
+needs_a_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler"
+)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize(
+    "case", [Case(2, 2, 3, 20_000_000, slice_ns=500_000, spin_ns=5_000), CASES["slice-100us"]]
+)
+def test_c_simulates_the_same_model(case, tmp_path):
+    reference = next(c for c in available_contenders(tmp_path) if c.name == "C" and c.can_run(case))
+    c = reference.run(case, 256, 3)
+    results = fastlhp.run(study_of(case, 256, 3), threads=1)
+    for metric, (mean, error) in c.answers.items():
+        summary = results.summary(metric)
+        assert abs(mean - summary.mean[0]) < 4 * (error**2 + summary.standard_error[0] ** 2) ** 0.5
+        assert error < 0.2 * mean
+    assert c.events == pytest.approx(results["events"].sum(), rel=0.2)
+
+
+def made_up(name, rate, throughput):
+    answers = {"throughput": (throughput, 1.0), "lhp_probability": (float("nan"), float("nan")), "wasted_fraction": (0, 0)}  # fmt: skip
+    return Contender(
+        name, lambda case, n, seed: Measurement(1000 * n, 1000 * n / rate, answers), lambda case: True
+    )
+
+
+def test_ratios_and_disagreement():
+    contenders = [made_up("C", 1e7, 100), made_up("same", 5e7, 101), made_up("other", 5e5, 120)]
+    case = measure("P8-M1-n8", contenders, rounds=2, seconds=0.1)
+    ratios = [c["median_of_round_ratios"] for c in case["contenders"]]
+    assert ratios == pytest.approx([1, 5, 0.05])
+    assert [c["agrees"] for c in case["contenders"]] == [None, True, False]
+    assert disagreeing([case]) == ["other in P8-M1-n8"]
+    table = as_table(case)
+    assert "| `P8-M1-n8` | 100.0 (1.00) | 20.0 (5.00) | 2000.0 (1/20) |" in as_markdown([case])
+    assert "5.00" in table and "1/20" in table and "NO" in table and "661682" in table
+
+
+def test_an_unknown_case():
+    result = CliRunner().invoke(main, ["bench", "--case", "P3"])
+    assert result.exit_code == 2
+    assert "P4-M2-n4" in result.stderr
+
+
+@needs_a_compiler
+def test_command(tmp_path):
+    arguments = [
+        "bench",
+        "--case",
+        "slice-100us",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.02",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "fastlhp", *arguments, "--json"], capture_output=True, text=True, check=True
+    )
+    document = json.loads(done.stdout)
+    assert document == json.loads((tmp_path / "out" / "bench.json").read_text())
+    names = [c["contender"] for c in document["cases"][0]["contenders"]]
+    assert names == ["C", "C, vector draws", "fastlhp, 1 thread", "fastlhp, 2 threads"]
+    assert (tmp_path / "out" / "bench.txt").read_text().startswith("slice-100us: user 10 us")
+    assert (tmp_path / "out" / "bench.svg").exists() or "matplotlib" in done.stderr
