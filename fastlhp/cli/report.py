@@ -50,7 +50,7 @@ def command(
     from fastlhp.analysis.comparison import COMPARED
     from fastlhp.results.file import check_target
     from fastlhp.results.file import open as open_results
-    from fastlhp.view.files import write_text
+    from fastlhp.view.files import write
     from fastlhp.view.report import report
 
     target = output or f"{os.path.splitext(results)[0]}.html"
@@ -72,5 +72,5 @@ def command(
     except FastlhpError as error:
         click.echo(f"fastlhp: {error}", err=True)
         context.exit(_BAD_INPUT)
-    write_text(page, target, force)
+    write(page, target, force)
     click.echo(f"{target} is written; open it in a browser", err=True)

@@ -27,6 +27,7 @@ __all__ = [
     "label_text",
     "laid_out",
     "plain",
+    "warnings_of",
 ]
 
 MAIN_METRICS: tuple[str, ...] = (
@@ -229,13 +230,13 @@ def _footer(
     ]
     if n == 1:
         lines = ["One replication: no confidence intervals (ratios are pooled, sum over sum)"]
-    lines += _warnings(results)
+    lines += warnings_of(results)
     if bounded:
         lines.append(f"< upper end of the {percent} confidence interval where none was seen")
     return lines
 
 
-def _warnings(results: Results) -> list[str]:
+def warnings_of(results: Results) -> list[str]:
     """Return what should be known before the estimates are believed."""
     from fastlhp.analysis.disorder import frozen_disorder_warning
     from fastlhp.analysis.transients import transient_warning
@@ -400,7 +401,7 @@ def as_json(
         "confidence": confidence,
         "interval": method,
         "units": {s.metric: s.units for s in summaries},
-        "warnings": _warnings(results),
+        "warnings": warnings_of(results),
         "configurations": configurations,
     }
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -126,7 +126,7 @@ class Target:
                 while not _move_exclusively(self.temporary, f"{stem}-{number}{suffix}"):
                     number += 1
                 raise ResultFileError(
-                    f"{self.path} was made by somebody else while the study ran; the results are in "
+                    f"{self.path} was made by somebody else meanwhile; what was to be there is in "
                     f"{stem}-{number}{suffix}"
                 )
             _sync(os.path.dirname(self._target))

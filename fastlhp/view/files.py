@@ -1,22 +1,18 @@
 """Files that are written as a whole or not at all."""
 
-import os
-import secrets
-from contextlib import suppress
 from os import PathLike
 
-from fastlhp.errors import FastlhpError
-from fastlhp.results.file import check_target
+from fastlhp.results.target import Target, writing
 
-__all__ = ["write_text"]
+__all__ = ["write"]
 
 
-def write_text(text: str, path: str | PathLike[str], force: bool = False) -> None:
-    """Write a text file.
+def write(content: str | bytes, path: str | PathLike[str], force: bool = False) -> None:
+    """Write a file.
 
     Parameters
     ----------
-    text : str
+    content : str or bytes
         What is to be in it.
     path : path-like
         The file.
@@ -25,19 +21,10 @@ def write_text(text: str, path: str | PathLike[str], force: bool = False) -> Non
 
     Raises
     ------
-    FastlhpError
+    ResultFileError
         If the file exists and `force` is not given, or it cannot be written.
     """
-    check_target(path, force)
-    # A link stays a link: what it points to is replaced.
-    target = os.path.realpath(path)
-    temporary = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise FastlhpError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+    with Target(path, force=force) as target:
+        with writing(target.path), open(target.temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        target.publish()

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.analysis.comparison import COMPARED, MetricComparison
-from fastlhp.analysis.disorder import frozen_disorder_warning
 from fastlhp.analysis.sweep import AnalysisError
 from fastlhp.analysis.text import comparison_sentences, interval, p_text, percent
 from fastlhp.errors import FastlhpError, StudyError
@@ -23,7 +22,7 @@ from fastlhp.model.study import DICTIONARY, Study, load
 from fastlhp.results.counters import Status
 from fastlhp.results.metrics import METRICS
 from fastlhp.results.results import Results
-from fastlhp.results.table import MAIN_METRICS, format_with_error
+from fastlhp.results.table import MAIN_METRICS, format_with_error, warnings_of
 from fastlhp.view.answer import Answer, answer, name_of
 from fastlhp.view.markup import Cell, Content, Head, Markup, element, fragment, table
 from fastlhp.view.style import matplotlib, svg
@@ -383,7 +382,7 @@ def _certainty(it: _Subject) -> Markup:
             "the number of comparisons."
         )
     facts.append("Intervals are about the model with these parameters, not about a real host.")
-    warnings: list[Content] = [warning] if (warning := frozen_disorder_warning(results)) else []
+    warnings: list[Content] = list(warnings_of(results))
     warnings += it.study.warnings if it.study is not None else []
     if left := int(np.count_nonzero(results.status == Status.NOT_RUN)):
         warnings.append(f"{left:,} of {plural(n, 'configuration')} not run")

@@ -4,16 +4,16 @@ import hashlib
 import io
 import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from os import PathLike
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fastlhp.errors import FastlhpError
 from fastlhp.results.results import MissingExtraError
+from fastlhp.view.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -268,21 +268,8 @@ def save(made: "Figure", path: str | PathLike[str], force: bool = False) -> None
     FastlhpError
         If the name has another end, the file exists and `force` is not given, or it cannot be written.
     """
-    from fastlhp.results.file import check_target
-
     path = os.fspath(path)
     kind = os.path.splitext(path)[1].removeprefix(".").lower()
     if kind not in FORMATS:
         raise FastlhpError(f"{path} must end in .png, .svg or .pdf")
-    check_target(path, force)
-    content = rendered(made, kind)
-    temporary = f"{os.path.realpath(path)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-        os.replace(temporary, os.path.realpath(path))
-    except OSError as error:
-        raise FastlhpError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+    write(rendered(made, kind), path, force)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fastlhp import __version__
 from fastlhp.run.trace import Role, State, Trace
-from fastlhp.view.files import write_text
+from fastlhp.view.files import write
 
 __all__ = ["trace_events", "write_trace"]
 
@@ -109,7 +109,7 @@ def write_trace(trace: Trace, path: str | PathLike[str], force: bool = False) ->
     }
     head = json.dumps(about)[:-1]
     lines = ",\n".join(json.dumps(event) for event in trace_events(trace))
-    write_text(f'{head}, "traceEvents": [\n{lines}\n]}}\n', path, force)
+    write(f'{head}, "traceEvents": [\n{lines}\n]}}\n', path, force)
 
 
 class _Tracks:

@@ -281,7 +281,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(study, out, monkeypatc
         with ResultWriter(out, study) as writer:
             writer.write(make_result(study, 0))
             out.write_text("somebody else's")
-            with pytest.raises(ResultFileError, match=r"the results are in .*out-\d\.h5"):
+            with pytest.raises(ResultFileError, match=r"what was to be there is in .*out-\d\.h5"):
                 writer.close()
         assert out.read_text() == "somebody else's"
         out.unlink()
