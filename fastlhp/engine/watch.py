@@ -51,8 +51,8 @@ class Watch(Block):
         )
         self._encoded = encoded
         self._results = (
-            np.zeros((1, encoded.n_vm, N_VM_COUNTERS), np.int64),
-            np.zeros((1, N_HOST_COUNTERS), np.int64),
+            np.zeros((1, 1, encoded.n_vm, N_VM_COUNTERS), np.int64),
+            np.zeros((1, 1, N_HOST_COUNTERS), np.int64),
             np.zeros((2, N_BINS), np.int64),
         )
         self.append(make_items(encoded, range(replication, replication + 1), *self._results))
@@ -108,7 +108,7 @@ class Watch(Block):
         """Handle all events before t."""
         # How many these are is not known: go back and try fewer if they were too many.
         parts = [array if name in SHARED else array[:1] for name, array in self._memory.items()]
-        parts.append(self._shared)
+        parts += [self._shared, self._items, *self._results]
         n = LEAP
         while n > 0:
             saved = [part.copy() for part in parts]

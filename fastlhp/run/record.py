@@ -15,6 +15,7 @@ from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import Study, load
 from fastlhp.model.units import format_duration
 from fastlhp.run.trace import ACQUISITION, PREEMPTION, Role, State, Trace
+from fastlhp.run.warmup import settled
 
 __all__ = ["DEFAULT_LENGTH_NS", "MAX_CELLS", "MAX_EVENTS", "record"]
 
@@ -107,7 +108,7 @@ def record(
         raise FastlhpError(
             f"{study.name} has replications 0 to {study.replications - 1}, found {replication}"
         )
-    chosen = study.configurations[configuration]
+    chosen = settled(study, configuration)
     begin, end = _window(chosen, window)
     watch = Watch(Encoded(chosen), study.seed, replication)
     watch.skip_to(begin)

@@ -117,7 +117,7 @@ class TestTheCommand:
     def test_unknown_commands_and_options(self):
         result = run("chekc")
         assert result.exit_code == 2
-        assert "choose from: check" in result.stderr
+        assert "choose from: bench, check" in result.stderr
         assert run("check").exit_code == 2
         assert run("check", "--nope", EXAMPLE).exit_code == 2
 
