@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import random_study
 from numpy.typing import NDArray
 from scipy import stats
 
 from fastlhp.engine import draws
-from fastlhp.engine.encode import Encoded
+from fastlhp.engine.encode import Shared
 from fastlhp.engine.jit import kernel
 from fastlhp.engine.state import int64_at
 from fastlhp.model.distributions import (
@@ -51,11 +50,11 @@ def fill(distribution, address, n):
 @pytest.fixture(scope="module")
 def sample() -> Callable[[Distribution], NDArray[np.float64]]:
     """Draw from a distribution as the engine does: record, Philox, quantile."""
-    encoded = Encoded(random_study(0).configurations[0])
+    shared = Shared()
 
     def draw(distribution: Distribution) -> NDArray[np.float64]:
         out = np.zeros(N_DRAWS, np.int64)
-        fill(encoded._distribution(distribution), out.ctypes.data, N_DRAWS)
+        fill(shared.distribution(distribution), out.ctypes.data, N_DRAWS)
         return out.astype(float)
 
     return draw
