@@ -108,7 +108,10 @@ class MachineCode:
         engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine, use_lmm=True)
         engine.add_object_file(binding.ObjectFileRef.from_data(code))
         engine.finalize_object()
-        return cls(engine.get_function_address(symbol), n_arguments, engine)
+        address = engine.get_function_address(symbol)
+        if address == 0:
+            raise ValueError(f"there is no {symbol}")
+        return cls(address, n_arguments, engine)
 
 
 def write_code(path: Path, symbol: str, code: bytes) -> None:
