@@ -4,6 +4,7 @@ from typing import Literal
 
 import click
 
+from fastlhp.cli import _options
 from fastlhp.errors import FastlhpError
 
 __all__ = ["command"]
@@ -31,13 +32,7 @@ _BAD_INPUT = 2
 @click.option(
     "--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (may be repeated)."
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Of the estimates' intervals.",
-)
+@_options.confidence
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_context
 def command(

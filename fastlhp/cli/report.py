@@ -4,6 +4,7 @@ import os
 
 import click
 
+from fastlhp.cli import _options
 from fastlhp.errors import FastlhpError
 
 __all__ = ["command"]
@@ -25,13 +26,7 @@ _BAD_INPUT = 2
 @click.option(
     "--metric", "metrics", metavar="NAME", multiple=True, help="Compare this metric (may be repeated)."
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Probability that an interval covers the true value.",
-)
+@_options.confidence
 @click.option("--no-timelines", "timelines", flag_value=False, default=True, help="Simulate nothing again.")
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
 @click.pass_context
