@@ -1,4 +1,4 @@
-"""A block: `LANES` replications that advance together in one thread."""
+"""A block: some replications that advance together in one thread, each in a lane."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit
 from fastlhp.engine.memory import allocate
-from fastlhp.engine.passes import carry_out, carry_out_choices, next_attempts, next_attempts_and_choices
+from fastlhp.engine.passes import (
+    WIDTH,
+    carry_out,
+    carry_out_choices,
+    next_attempts,
+    next_attempts_and_choices,
+)
 from fastlhp.engine.replication import start_replication
-from fastlhp.engine.rows import put_course, vcpu_in
+from fastlhp.engine.rows import put_next, vcpu_in
 from fastlhp.engine.state import (
     DEADLINE,
     DRAWS_PER_VCPU,
+    EARLIEST_SIZE,
     HALF,
     LANES,
     NEVER,
@@ -41,6 +48,10 @@ _ITEM_SIZE = state.ITEM.itemsize
 
 _NONE, _LOWEST = np.uint64(0), np.uint64(1)
 
+FEWEST_LANES = 16
+"""With one group of lanes alone, each pass would wait for what the one before has just stored."""
+BLOCK_BYTES = 256 * 1024
+"""Half of a second-level cache, which holds the code, too, and the counters of configurations. Measured."""
 ITEMS = 4096
 """Places in the ring of items of a block."""
 
@@ -63,7 +74,7 @@ def _load(host, block):
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
         for p in range(host.n_row):
-            put_course(host, NEXT, p, NEVER)
+            put_next(host, p, NEVER)
 
 
 @device
@@ -125,6 +136,7 @@ def advance(address, n_steps):
     draws, choices, lane_bytes = block.draws, block.choices, block.lane_bytes
     n_tiles, n_lock_tiles, in_use = block.n_tiles, block.n_lock_tiles, block.in_use
     has_choices, scalar_only, zero = block.has_choices != 0, block.scalar_only != 0, np.int32(block.zero)
+    n_groups = -(-in_use // WIDTH)
     for lane in range(in_use):
         host = host_at(hosts, lane)
         if is_resting(host) and block.next_item < block.n_items:
@@ -140,13 +152,21 @@ def advance(address, n_steps):
                 if not is_resting(host_at(hosts, lane)):
                     _handle(host_at(hosts, lane), block)
         elif has_choices:
-            next_attempts_and_choices(rows, lanes, n_tiles, draws, choices, lane_bytes)
-            needs = carry_out_choices(rows, lanes, locks, n_tiles, n_lock_tiles, zero)
+            next_attempts_and_choices(n_groups, rows, lanes, n_tiles, draws, choices, lane_bytes)
+            needs = carry_out_choices(n_groups, rows, lanes, locks, n_tiles, n_lock_tiles, zero)
             _serve(hosts, needs[0], needs[1], needs[2], block)
         else:
-            next_attempts(rows, lanes, n_tiles, draws, lane_bytes)
-            needs = carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero)
+            next_attempts(n_groups, rows, lanes, n_tiles, draws, lane_bytes)
+            needs = carry_out(n_groups, rows, lanes, locks, n_tiles, n_lock_tiles, zero)
             _serve(hosts, needs[0], needs[1], needs[2], block)
+
+
+def lanes_for(lane_bytes: int) -> int:
+    """How many lanes a block has whose lanes need so much memory each: whole groups, whose state a core's cache holds.
+
+    The passes are at their best with as many lanes as there can be, scalar code with as few.
+    """
+    return max(FEWEST_LANES, min(LANES, BLOCK_BYTES // lane_bytes // WIDTH * WIDTH))
 
 
 class Block:
@@ -160,8 +180,8 @@ class Block:
         Room for the largest configuration.
     choices : bool
         Whether any configuration needs the passes for kernel phases, several locks or HLT.
-    lanes : int
-        Lanes to use, 1..LANES; the results do not depend on it.
+    lanes : int, optional
+        Lanes to use, 1..LANES; the results do not depend on it. By default as many as `lanes_for` says.
     scalar_only : bool
         Let scalar code do everything: the same results, slowly. For tests.
     """
@@ -175,41 +195,47 @@ class Block:
         n_vm: int,
         n_lock: int,
         choices: bool,
-        lanes: int = LANES,
+        lanes: int | None = None,
         scalar_only: bool = False,
     ) -> None:
-        if not 1 <= lanes <= LANES:
+        if lanes is not None and not 1 <= lanes <= LANES:
             raise FastlhpError(f"a block has 1 to {LANES} lanes, got {lanes}")
         n_tile, n_lock_tile = -(-n_pcpu // TILE), -(-max(n_lock, 1) // TILE)
         n_draw = n_vcpu * DRAWS_PER_VCPU
         i4, i8 = np.int32, np.int64
         n_lock = max(n_lock, 1)
+        of_lane: dict[str, tuple[int, Any]] = {
+            "present": (n_pcpu * state.PRESENT_FIELDS, i4),
+            "waits": (n_pcpu, state.WAITS),
+            "locks": (n_lock, i4),
+            "draws": (n_draw, i4),
+            "choices": (n_draw if choices else 0, i4),
+            "pcpus": (n_pcpu, state.PCPU),
+            "lock_records": (n_lock, state.LOCK_RECORD),
+            "waiters": (n_lock * state.TICKETS, np.int16),
+            "streams": (n_vcpu, state.STREAM),
+            "vcpus": (n_vcpu, state.VCPU),
+            "vms": (n_vm, state.VM),
+            "spent": (n_vm * state.N_STATES, i8),
+            "queues": (n_pcpu, state.QUEUE),
+            "scratch": (2 * (n_pcpu + n_vcpu), i8),
+        }
+        if lanes is None:
+            lanes = lanes_for(sum(count * np.dtype(dtype).itemsize for count, dtype in of_lane.values()))
         memory = allocate(
             {
                 # One tile more of rows and locks: those of nobody, where passes may write what does not count.
-                "rows": (((n_tile + 1) * TILE_SIZE,), i4),
+                "rows": (((n_tile + 1) * (TILE_SIZE + EARLIEST_SIZE),), i4),
                 "free": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
                 "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
                 "variates": ((2 * HALF,), np.float32),
                 "newcomers": ((n_pcpu,), i8),
-                "present": ((LANES, n_pcpu * state.PRESENT_FIELDS), i4),
-                "waits": ((LANES, n_pcpu), state.WAITS),
-                "locks": ((LANES, n_lock), i4),
-                "draws": ((LANES, n_draw), i4),
-                "choices": ((LANES, n_draw if choices else 0), i4),
-                "hosts": ((LANES,), state.HOST),
-                "pcpus": ((LANES, n_pcpu), state.PCPU),
-                "lock_records": ((LANES, n_lock), state.LOCK_RECORD),
-                "waiters": ((LANES, n_lock * state.TICKETS), np.int16),
-                "streams": ((LANES, n_vcpu), state.STREAM),
-                "vcpus": ((LANES, n_vcpu), state.VCPU),
-                "vms": ((LANES, n_vm), state.VM),
-                "spent": ((LANES, n_vm * state.N_STATES), i8),
-                "queues": ((LANES, n_pcpu), state.QUEUE),
-                "scratch": ((LANES, 2 * (n_pcpu + n_vcpu)), i8),
+                "hosts": ((lanes,), state.HOST),
+                **{name: ((lanes, count), dtype) for name, (count, dtype) in of_lane.items()},
             }
         )
         self._memory = memory
+        self.n_lanes = lanes
         self.rows, self.free, self.lanes = memory["rows"], memory["free"], memory["lanes"]
         self._items = np.zeros(ITEMS, state.ITEM)
         self._shared = np.zeros(1, state.BLOCK_STATE)
@@ -226,33 +252,22 @@ class Block:
             shared[name] = array.ctypes.data
         shared["n_tiles"], shared["n_lock_tiles"], shared["lane_bytes"] = n_tile, n_lock_tile, 4 * n_draw
         shared["in_use"], shared["has_choices"], shared["scalar_only"] = lanes, choices, scalar_only
-        for lane in range(LANES):
+        for lane in range(lanes):
             host = memory["hosts"][lane]
             for name in ("rows", "lanes", "free"):
                 host[name] = memory[name].ctypes.data + 4 * lane
-            for name in (
-                "present",
-                "waits",
-                "locks",
-                "draws",
-                "streams",
-                "pcpus",
-                "lock_records",
-                "waiters",
-                "vcpus",
-                "vms",
-                "spent",
-                "queues",
-                "scratch",
-            ):
+            for name in of_lane:
                 host[name] = memory[name][lane].ctypes.data
-            host["choices"] = memory["choices"][lane].ctypes.data if choices else 0
+            if not choices:
+                host["choices"] = 0
             for name in ("variates", "newcomers"):
                 host[name] = memory[name].ctypes.data
             host["seed_low"] = seed & 0xFFFFFFFF
             host["seed_high"] = seed >> 32
             host["n_row"] = n_tile * TILE
-        self.rows.reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, NEXT] = NEVER
+        end_of_rows = (n_tile + 1) * TILE_SIZE
+        self.rows[:end_of_rows].reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, NEXT] = NEVER
+        self.rows[end_of_rows:].reshape(n_tile + 1, 2, STRIDE)[:, 0] = NEVER
         self.lanes.reshape(-1, STRIDE)[DEADLINE] = -1
 
     @property
@@ -305,7 +320,7 @@ def simulate(
     seed: int,
     replications: range,
     *,
-    lanes: int = LANES,
+    lanes: int | None = None,
     scalar_only: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Simulate some replications of one configuration in this thread.
@@ -326,7 +341,7 @@ def simulate_parts(
     replications: range,
     parts: int,
     *,
-    lanes: int = LANES,
+    lanes: int | None = None,
     scalar_only: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """As `simulate`, with counters of each of so many parts of the window, equal but for a rounding to ns.

@@ -48,6 +48,7 @@ from fastlhp.engine.rows import (
     put,
     put_course,
     put_free,
+    put_next,
     put_until,
     put_word,
     put_word_only,
@@ -287,11 +288,11 @@ def resume(host, deadline):
         waits_at(host.waits, p).begin = np.int32(-1)
         waits_at(host.waits, p).attempt = np.int32(-1)
         if phase == NOBODY:
-            put_course(host, NEXT, p, NEVER)
+            put_next(host, p, NEVER)
         elif phase == USER or phase == KERNEL:
             foresee_attempt(host, p, phase)
         else:
-            put_course(host, NEXT, p, NEVER)
+            put_next(host, p, NEVER)
             put(host, BEGIN, p, NEVER)
             if phase == HANDOVER:
                 limit_deadline(host, get(host, UNTIL, p) - 1)
@@ -312,7 +313,7 @@ def foresee_attempt(host, p, phase):
     if attempt >= NEVER or pcpu_at(host.pcpus, p).trap != TRAP_NONE:
         limit_deadline(host, until - 1)
         attempt = np.int64(NEVER)
-    put_course(host, NEXT, p, attempt)
+    put_next(host, p, attempt)
     put_course(host, COURSE, p, position)
 
 

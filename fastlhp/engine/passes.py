@@ -12,7 +12,8 @@ lanes have work for scalar code. Two, because the second begins with what the fi
 neither has to wait for its own loads from far away.
 
 Rows and lock values are read and written in whole tiles, with a choice for each row: by index it would cost a cycle a
-lane and value, however few the rows. And no value is loaded, selected from and stored to the same place with nothing
+lane and value, however few the rows. Only where there are many rows, `next_attempts` compares the earliest attempts of
+tiles, and `carry_out` finds that of the one tile anew in which it has changed a row. And no value is loaded, selected from and stored to the same place with nothing
 between: LLVM makes a masked store of that, which takes a dozen cycles on AMD's Zen processors; so a ``zero`` that LLVM
 cannot know is added.
 
@@ -26,13 +27,14 @@ from __future__ import annotations
 
 from fastlhp.engine import state
 from fastlhp.engine.state import (
+    BY_TILES,
     CHOICE_MASK,
     CYCLE_OF_VCPU_MASK,
+    EARLIEST_SIZE,
     FAR,
     FIELD_SIZE,
     HALF,
     HALT_BIT,
-    LANES,
     LOCK_MASK,
     LOCK_SHIFT,
     NEVER,
@@ -45,9 +47,6 @@ from fastlhp.engine.vectors import Value, either, repeat, written
 
 WIDTH = 8
 """Lanes that are looked at together: as many as there are int32 in a register of AVX2."""
-
-BY_TILES = 2
-"""Up to so many tiles of rows are stored tile by tile; more by index. Measured."""
 
 _INT32 = 4
 _FOUR_ROWS = range(TILE)
@@ -85,21 +84,49 @@ def _earliest(rows: Value, lane: Value, first_row: Value) -> tuple[Value, ...]:
     return _earlier(_earlier(*candidates[:2]), _earlier(*candidates[2:]))
 
 
+def _kept(rows: Value, n_tiles: Value) -> Value:
+    """Address of the earliest attempts of tiles, which come after all rows."""
+    return rows + (n_tiles + 1) * (TILE_SIZE * _INT32)
+
+
+def _row(rows: Value, lane: Value, row: Value) -> Value:
+    """Address of a row of each lane."""
+    return _places(rows, lane, (row >> 2) * TILE_SIZE + (row & 3) * STRIDE)
+
+
 def _next_attempts(
-    rows: Value, lanes: Value, n_tiles: Value, draws: Value, choices: Value | None, lane_bytes: Value
+    n_groups: Value,
+    rows: Value,
+    lanes: Value,
+    n_tiles: Value,
+    draws: Value,
+    choices: Value | None,
+    lane_bytes: Value,
 ) -> None:
     of_lanes = lane_bytes.multiples(WIDTH)
 
     def group(number: Value) -> tuple[()]:
         lane = number * WIDTH
 
-        def tile(i: Value, *best: Value) -> tuple[Value, ...]:
-            return _earlier(
-                best, _earliest(rows + (i + 1) * (TILE_SIZE * _INT32), lane, (i + 1).narrow() * TILE)
-            )
+        def of_rows() -> tuple[Value, ...]:
+            def tile(i: Value, *best: Value) -> tuple[Value, ...]:
+                return _earlier(
+                    best, _earliest(rows + (i + 1) * (TILE_SIZE * _INT32), lane, (i + 1).narrow() * TILE)
+                )
 
-        first = _earliest(rows, lane, lane_bytes.like(0).narrow())
-        at, row, course = repeat(n_tiles - 1, tile, *first)
+            first = _earliest(rows, lane, lane_bytes.like(0).narrow())
+            return repeat(n_tiles - 1, tile, *first)
+
+        def of_tiles() -> tuple[Value, ...]:
+            def kept(i: Value) -> tuple[Value, ...]:
+                base = _kept(rows, n_tiles) + i * (EARLIEST_SIZE * _INT32)
+                return _get(base, lane), _get(base, lane, STRIDE)
+
+            first = kept(n_tiles.like(0))
+            at, row = repeat(n_tiles - 1, lambda i, *best: _earlier(best, kept(i + 1)), *first)
+            return at, row, (_row(rows, lane, row) + state.COURSE * FIELD_SIZE * _INT32).gather(32)
+
+        at, row, course = either(n_tiles <= BY_TILES, of_rows, of_tiles)
         cycle = (course & CYCLE_OF_VCPU_MASK).wide() << 3
         cycle = cycle + of_lanes + (lane * lane_bytes).times(WIDTH)
         drawn = (cycle + draws.times(WIDTH)).gather()
@@ -118,21 +145,29 @@ def _next_attempts(
             _lane_value(lanes, lane, value).store(vector)
         return ()
 
-    repeat(lane_bytes.like(LANES // WIDTH), group)
-
-
-@written("none(int64, int64, int64, int64, int64)")
-def next_attempts(rows: Value, lanes: Value, n_tiles: Value, draws: Value, lane_bytes: Value) -> None:
-    """Find the earliest row of each lane, of several the lowest, and the draws for it; there are no choices."""
-    _next_attempts(rows, lanes, n_tiles, draws, None, lane_bytes)
+    repeat(n_groups, group)
 
 
 @written("none(int64, int64, int64, int64, int64, int64)")
+def next_attempts(
+    n_groups: Value, rows: Value, lanes: Value, n_tiles: Value, draws: Value, lane_bytes: Value
+) -> None:
+    """Find the earliest row of each lane, of several the lowest, and the draws for it; there are no choices."""
+    _next_attempts(n_groups, rows, lanes, n_tiles, draws, None, lane_bytes)
+
+
+@written("none(int64, int64, int64, int64, int64, int64, int64)")
 def next_attempts_and_choices(
-    rows: Value, lanes: Value, n_tiles: Value, draws: Value, choices: Value, lane_bytes: Value
+    n_groups: Value,
+    rows: Value,
+    lanes: Value,
+    n_tiles: Value,
+    draws: Value,
+    choices: Value,
+    lane_bytes: Value,
 ) -> None:
     """As `next_attempts`, with kernel phases, several locks and HLT."""
-    _next_attempts(rows, lanes, n_tiles, draws, choices, lane_bytes)
+    _next_attempts(n_groups, rows, lanes, n_tiles, draws, choices, lane_bytes)
 
 
 # The second pass
@@ -165,6 +200,7 @@ def _store_tile(values: Value, lane: Value, first: int, target: Value, new: Valu
 
 
 def _carry_out(
+    n_groups: Value,
     rows: Value,
     lanes: Value,
     locks: Value,
@@ -213,10 +249,20 @@ def _carry_out(
             _store_tile(base, lane, state.COURSE * FIELD_SIZE, own, next_slot, zeros)
             return ()
 
-        def by_index() -> None:
-            places = _places(rows, lane, (target >> 2) * TILE_SIZE + (target & 3) * STRIDE)
-            (places + state.NEXT * FIELD_SIZE * _INT32).scatter(new_next)
-            (places + state.COURSE * FIELD_SIZE * _INT32).scatter(next_slot)
+        def by_index() -> tuple[()]:
+            place = _row(rows, lane, target)
+            (place + state.NEXT * FIELD_SIZE * _INT32).scatter(new_next)
+            (place + state.COURSE * FIELD_SIZE * _INT32).scatter(next_slot)
+            first = target & ~(TILE - 1)
+            candidates = []
+            for i in _FOUR_ROWS:
+                at = (_row(rows, lane, first + i) + state.NEXT * FIELD_SIZE * _INT32).gather(32)
+                candidates.append((target.equals(first + i).choose(new_next, at), first + i))
+            earliest = _earlier(_earlier(*candidates[:2]), _earlier(*candidates[2:]))
+            kept = _places(_kept(rows, n_tiles), lane, (target >> 2) * EARLIEST_SIZE)
+            kept.scatter(earliest[0])
+            (kept + STRIDE * _INT32).scatter(earliest[1])
+            return ()
 
         def lock_tile() -> None:
             _store_tile(locks, lane, 0, target_lock, new_free, zeros)
@@ -233,28 +279,40 @@ def _carry_out(
             is_over & ~(before < 0),
         )
         return tuple(
-            word >> WIDTH | flags.where() << (LANES - WIDTH) for word, flags in zip(words, needs, strict=True)
+            word | flags.where() << lane for word, flags in zip(words, needs, strict=True)
         )
 
     none = n_tiles.like(0)
-    return repeat(n_tiles.like(LANES // WIDTH), group, none, none, none)
+    return repeat(n_groups, group, none, none, none)
 
 
-@written("UniTuple(uint64, 3)(int64, int64, int64, int64, int64, int32)")
+@written("UniTuple(uint64, 3)(int64, int64, int64, int64, int64, int64, int32)")
 def carry_out(
-    rows: Value, lanes: Value, locks: Value, n_tiles: Value, n_lock_tiles: Value, zero: Value
+    n_groups: Value,
+    rows: Value,
+    lanes: Value,
+    locks: Value,
+    n_tiles: Value,
+    n_lock_tiles: Value,
+    zero: Value,
 ) -> tuple[Value, ...]:
     """Carry each lane's attempt out; for VMs with one lock, no kernel phase and no HLT.
 
     Returns which lanes have work for scalar code, as the bits of three words: where the attempt has to wait; where the
     vCPU has left a half of its draws behind; where the course is at its end, and so nothing is carried out.
     """
-    return _carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero, has_choices=False)
+    return _carry_out(n_groups, rows, lanes, locks, n_tiles, n_lock_tiles, zero, has_choices=False)
 
 
-@written("UniTuple(uint64, 3)(int64, int64, int64, int64, int64, int32)")
+@written("UniTuple(uint64, 3)(int64, int64, int64, int64, int64, int64, int32)")
 def carry_out_choices(
-    rows: Value, lanes: Value, locks: Value, n_tiles: Value, n_lock_tiles: Value, zero: Value
+    n_groups: Value,
+    rows: Value,
+    lanes: Value,
+    locks: Value,
+    n_tiles: Value,
+    n_lock_tiles: Value,
+    zero: Value,
 ) -> tuple[Value, ...]:
     """As `carry_out`, with kernel phases, several locks and HLT."""
-    return _carry_out(rows, lanes, locks, n_tiles, n_lock_tiles, zero, has_choices=True)
+    return _carry_out(n_groups, rows, lanes, locks, n_tiles, n_lock_tiles, zero, has_choices=True)

@@ -9,7 +9,7 @@ from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.rows import put, put_course, put_word, user_drawn
+from fastlhp.engine.rows import put, put_next, put_word, user_drawn
 from fastlhp.engine.state import (
     ATTEMPT,
     BEGIN,
@@ -17,7 +17,6 @@ from fastlhp.engine.state import (
     GUEST_PHASE,
     IDLE,
     NEVER,
-    NEXT,
     NOBODY,
     READY,
     RECORD,
@@ -72,7 +71,7 @@ def start_replication(host, item_address):
     host.error = 0
     host.done_until = 0
     for p in range(host.n_row):
-        put_course(host, NEXT, p, NEVER)
+        put_next(host, p, NEVER)
     for p in range(host.n_pcpu):
         pcpu = pcpu_at(host.pcpus, p)
         pcpu.mode = IDLE

@@ -9,10 +9,12 @@ import numpy as np
 
 from fastlhp.engine.jit import device
 from fastlhp.engine.state import (
+    BY_TILES,
     CHOICE_MASK,
     COUNT_UNIT,
     COUNTS,
     CYCLE_OF_VCPU_MASK,
+    EARLIEST_SIZE,
     FIELD_SIZE,
     FOREVER,
     GUEST_PHASE,
@@ -20,12 +22,14 @@ from fastlhp.engine.state import (
     LOCK_MASK,
     LOCK_SHIFT,
     NEVER,
+    NEXT,
     POSITION,
     PRESENT_FIELDS,
     SLOT_MASK,
     SLOTS,
     STRIDE,
     TICKETS,
+    TILE,
     TILE_SIZE,
     UNTIL,
     VCPU_SHIFT,
@@ -132,9 +136,28 @@ def get_course(host, field, p):
 
 @device
 def put_course(host, field, p, value):
-    """Set a field of the course of pCPU p."""
+    """Set a field of the course of pCPU p; NEXT by `put_next`."""
     at = (p >> 2) * TILE_SIZE + field * FIELD_SIZE + (p & 3) * STRIDE
     int32_at(host.rows, at).value = np.int32(value)
+
+
+@device
+def put_next(host, p, at):
+    """Set the next attempt on pCPU p."""
+    put_course(host, NEXT, p, at)
+    if host.n_row > BY_TILES * TILE:
+        find_earliest(host, p >> 2)
+
+
+@device
+def find_earliest(host, tile):
+    """Keep the earliest attempt in a tile."""
+    row = tile * TILE
+    for other in range(row + 1, row + TILE):
+        row = other if get_course(host, NEXT, other) < get_course(host, NEXT, row) else row
+    earliest = (host.n_row // TILE + 1) * TILE_SIZE + tile * EARLIEST_SIZE
+    int32_at(host.rows, earliest).value = np.int32(get_course(host, NEXT, row))
+    int32_at(host.rows, earliest + STRIDE).value = np.int32(row)
 
 
 @device

@@ -4,7 +4,8 @@ A lane of a block simulates one replication, in one of two representations; `cou
 
 *The course* is what the vector passes work on (int32, lanes last): of each running vCPU when it will next attempt its
 lock, and of each lock from when on it is free, if no hypervisor intervenes. One row for each pCPU, in tiles of `TILE`
-rows, ``rows[tile][field][row in tile][lane]``; lock values and lane values are arrays ``[value][lane]``.
+rows, ``rows[tile][field][row in tile][lane]``; lock values and lane values are arrays ``[value][lane]``. In hosts of
+more than `BY_TILES` tiles, the earliest attempt of each tile is kept as well, ``[tile][time, row][lane]``.
 
 *The present* is what scalar code works on (one lane after another): where each guest is now. A few int32 for each
 pCPU and lock, and the records (int64) of host, pCPUs, vCPUs, VMs and locks.
@@ -20,7 +21,7 @@ from fastlhp.engine.jit import ArrayView, RecordView
 from fastlhp.model.host import MAX_LOCKS, MAX_VCPUS
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
-LANES = 64  # a bit of a word for each; the state of this many lanes stays in the second-level cache
+LANES = 64  # at most: a bit of a word for each
 STRIDE = LANES + 8
 """int32 from a row (or lane value, or lock value) to the next: a little more than there are lanes, so that the rows
 of a lane do not all fall into the same few sets of the cache."""
@@ -35,6 +36,10 @@ COURSE  which vCPU, and the cycle of that attempt, as in POSITION
 """
 FIELD_SIZE = TILE * STRIDE
 TILE_SIZE = ROW_FIELDS * FIELD_SIZE
+EARLIEST_SIZE = 2 * STRIDE
+"""int32 from the earliest attempt of a tile, which is its time and its row, to that of the next tile."""
+BY_TILES = 2
+"""Up to so many tiles of rows are read and written tile by tile; more by index. Measured."""
 
 # What the present has of each pCPU that runs a guest.
 UNTIL, POSITION, GUEST_PHASE, ATTEMPT, BEGIN, LONGEST, RECORD, RECORD_BEGIN = range(8)

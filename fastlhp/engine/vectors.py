@@ -67,7 +67,7 @@ class Value:
     def __xor__(self, other: Value | int) -> Value:
         return self._binary("xor", other)
 
-    def __lshift__(self, other: int) -> Value:
+    def __lshift__(self, other: Value | int) -> Value:
         return self._binary("shl", other)
 
     def __rshift__(self, other: int) -> Value:
@@ -245,19 +245,23 @@ def repeat(n: Value, body: Callable[..., tuple[Value, ...]], *carried: Value) ->
 
 
 def either(condition: Value, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
-    """Write a branch on one condition; the value is that of ``yes()`` or of ``no()``, if they have one."""
+    """Write a branch on one condition; the value, or the values, are those of ``yes()`` or of ``no()``, if any."""
     builder = condition.builder
     with builder.if_else(condition.value) as (then, otherwise):
         with then:
             first, after_first = yes(), builder.block
         with otherwise:
             second, after_second = no(), builder.block
-    if not isinstance(first, Value):
-        return None
-    phi = builder.phi(first.type)
-    phi.add_incoming(first.value, after_first)
-    phi.add_incoming(second.value, after_second)
-    return Value(builder, phi)
+
+    def joined(a: Value, b: Value) -> Value:
+        phi = builder.phi(a.type)
+        phi.add_incoming(a.value, after_first)
+        phi.add_incoming(b.value, after_second)
+        return Value(builder, phi)
+
+    if isinstance(first, tuple):
+        return tuple(joined(a, b) for a, b in zip(first, second, strict=True))
+    return joined(first, second) if isinstance(first, Value) else None
 
 
 class Written(Instruction):

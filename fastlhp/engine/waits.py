@@ -31,6 +31,7 @@ from fastlhp.engine.rows import (
     put,
     put_course,
     put_free,
+    put_next,
     put_until,
     user_drawn,
     vcpu_in,
@@ -115,7 +116,7 @@ def note_special_wait(host, p, now, free):
         return
     if get_word(host, g) & WORD_UNFAIR != 0 and is_foreseeable(host, g) and free != NEVER:
         if is_contended(host, p, g, now):
-            put_course(host, NEXT, p, NEVER)
+            put_next(host, p, NEVER)
             put_free(host, g, NEVER)
             free = np.int64(NEVER)
         lock_at(host.lock_records, g).waiter = p
@@ -195,7 +196,7 @@ def is_old_waiter(host, p, begin):
 def try_again(host, p, at):
     """The waiter on p tries its lock again when that is released."""
     put_course(host, COURSE, p, position_of(host, vcpu_in(get_course(host, COURSE, p)), tried_slot(host, p)))
-    put_course(host, NEXT, p, at)
+    put_next(host, p, at)
     waits_at(host.waits, p).begin = np.int32(NEVER)
 
 
@@ -307,7 +308,7 @@ def foresee_cycle(host, p, v, slot, waits, at):
     if rest == 0 or (at | hold | rest) >= FAR:
         return False
     end = at + hold
-    put_course(host, NEXT, p, end + rest)
+    put_next(host, p, end + rest)
     put_course(host, COURSE, p, position_of(host, v, after))
     if cycle_bits(host, v, slot) & HALT_BIT != 0 or pcpu_at(host.pcpus, p).watching != 0:
         limit_deadline(host, end - 1)

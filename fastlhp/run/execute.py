@@ -258,7 +258,7 @@ class _Run:
         units: list[_Unit] = []
         n_in_ring = 0
         n_steps = 1000
-        n_wanted = LANES
+        n_wanted = block.n_lanes
         following: _Unit | None = unit
         while not self.is_over:
             # Lanes that finish must find work: keep enough items waiting for a turn.
