@@ -43,7 +43,7 @@ from numba.core.types.functions import BaseFunction
 from numba.core.typing.context import BaseContext as TypingContext
 from numba.core.untyped_passes import FixupArgs, GenericRewrites, ReconstructSSA, TranslateByteCode
 
-from fastlhp.engine.jit import DeviceFunction, Instruction
+from fastlhp.engine.jit import DeviceFunction, Instruction, parts
 from fastlhp.engine.linking import never_fails
 
 _STATEMENTS = (ir.Assign, ir.Branch, ir.Jump, ir.Return, ir.SetAttr, ir.SetItem)
@@ -267,6 +267,8 @@ class _ShortWay(PassManager):  # type: ignore[misc]
         state.type_annotation = None
         _Lowering().run_pass(state)
         NoPythonBackend().run_pass(state)
+        if state.func_id.func in parts:
+            state.library.translate(state.cr.fndesc.llvm_func_name)
 
 
 class PlainCompiler(CompilerBase):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from fastlhp.engine.accounts import cross_edge
 from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait, run_next, take
 from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
-from fastlhp.engine.jit import device
+from fastlhp.engine.jit import device, part
 from fastlhp.engine.machine import (
     attempt_of,
     begin_exit,
@@ -699,7 +699,7 @@ def go_on(host):
     return False
 
 
-@device
+@part
 def handle(host):
     """Handle the event that `look` has found. True if that is the end of the replication, whose results are written."""
     t, order = host.next_at, host.next_order

@@ -100,6 +100,19 @@ def device(function: Callable[..., Any]) -> DeviceFunction:
     return DeviceFunction(function)
 
 
+parts: set[Callable[..., Any]] = set()
+"""Functions that are parts of kernels; see `part`."""
+
+
+def part(function: Callable[..., Any]) -> DeviceFunction:
+    """Mark a function for use inside kernels: a large one, which is translated by itself, beside the others.
+
+    So it is never inlined, and what it calls is in the kernel twice if others call it as well.
+    """
+    parts.add(function)
+    return DeviceFunction(function)
+
+
 class Instruction:
     """A function of kernels that is given by the LLVM code it stands for.
 
@@ -205,7 +218,7 @@ lowest_bit = Instruction(_define_lowest_bit)
 class Kernel:
     """An entry from Python into machine code: takes int64, that is numbers and addresses, and returns one or nothing.
 
-    Compiled when it is first called, and kept on disk as an object file: a later process loads that without Numba,
+    Compiled when it is first called, and kept on disk as object files: a later process loads them without Numba,
     whose start alone takes longer than a small study.
     """
 

@@ -3,7 +3,8 @@
 Numba compiles each function called by a kernel to the end by itself: links it with all that it calls, optimises the
 whole and makes machine code of it. With a hundred small functions, each calling others, that is quadratic: this
 package's kernel took three minutes. Here a device function stays plain LLVM code until the kernel is linked; then
-everything is linked once, optimised once, and translated once. That takes seconds.
+everything is linked once, optimised once, and translated once. That takes seconds. A part of a kernel (`jit.part`) is a
+module of its own, which another process translates while Numba goes on with the rest.
 
 This uses parts of Numba that are not documented, so the project's dependency names the versions that have them.
 """
@@ -17,9 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastlhp.engine.machine_code import target_machine
-
-INLINING_THRESHOLD = 120
-"""LLVM's own is 250: with it the kernel takes a second longer to compile, and is not faster. With 60 it is slower."""
+from fastlhp.engine.translation import Translation, optimise
 
 never_fails: set[str] = set()
 """Names of compiled functions that raise no exceptions: their outcome is 0 wherever they return."""
@@ -39,7 +38,7 @@ def _renumbered(code: str, first: int) -> str:
 
 def _classes() -> tuple[Any, Any]:
     """Library classes of device functions and of kernels; made late, because Numba is imported late."""
-    from llvmlite.binding import create_pass_builder, create_pipeline_tuning_options, parse_assembly
+    from llvmlite.binding import parse_assembly
     from llvmlite.ir import Function
     from numba.core.cgutils import normalize_ir_text
     from numba.core.codegen import JITCodeLibrary
@@ -52,6 +51,12 @@ def _classes() -> tuple[Any, Any]:
             self.declared: dict[str, str] = {}
             self.defined: dict[str, str] = {}
             self.metadata: list[str] = []
+            self.translation: Translation | None = None
+
+        def translate(self, entry: str) -> None:
+            """Make this function a part of the kernel, and let another process begin to translate it."""
+            module = _linked(self._codegen, _closure([self]))
+            self.translation = Translation(str(module), entry)
 
         def add_ir_module(self, module: Any) -> None:
             first = len(self.metadata)
@@ -76,25 +81,28 @@ def _classes() -> tuple[Any, Any]:
 
         def _get_module_for_linking(self) -> Any:
             """With all that it calls, for a library that is not one of these."""
-            return _linked(self._codegen, [self])
+            return _linked(self._codegen, _closure([self]))
 
     class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         """A kernel: linked with everything it calls, directly or not."""
 
-        machine_code: bytes
+        machine_code: list[bytes]
 
         def finalize(self) -> None:
             self._raise_if_finalized()
             entries = {f.name for f in self._final_module.functions if not f.is_declaration}
-            self._final_module.link_in(_linked(self._codegen, self._linking_libraries))
-            # Nothing outside calls a device function: LLVM may inline it wherever that pays, and forget it then.
-            for function in self._final_module.functions:
-                if function.name not in entries and not function.is_declaration:
-                    function.linkage = "internal"
-            self._optimize_final_module()
-            self._final_module.verify()
+            libraries = _closure(self._linking_libraries)
+            translations = [
+                library.translation
+                for library in libraries
+                if isinstance(library, DeviceLibrary) and library.translation
+            ]
+            rest = [library for library in libraries if getattr(library, "translation", None) is None]
+            self._final_module.link_in(_linked(self._codegen, rest))
+            optimise(self._final_module, entries)
             self._finalized = True
-            self.machine_code = target_machine().emit_object(self._final_module)
+            own = target_machine().emit_object(self._final_module)
+            self.machine_code = [own, *(translation.result() for translation in translations)]
 
         def get_pointer_to_function(self, name: str) -> int:
             self._ensure_finalized()
@@ -103,25 +111,14 @@ def _classes() -> tuple[Any, Any]:
         def get_asm_str(self) -> str:
             return str(target_machine().emit_assembly(self._final_module))
 
-        def _optimize_final_module(self) -> None:
-            """Optimise once; loops are not vectorised, for what is to be vectors is written so (`vectors.py`).
-
-            Numba would first take everything through a shorter way, for the sake of reference counts and of loops.
-            """
-            options = create_pipeline_tuning_options(speed_level=3)
-            options.inlining_threshold = INLINING_THRESHOLD
-            options.loop_vectorization = options.slp_vectorization = False
-            builder = create_pass_builder(target_machine(), options)
-            builder.getModulePassManager().run(self._final_module, builder)
-
     def _linked(codegen: Any, libraries: list[Any]) -> Any:
-        """A module of these libraries and all that they call."""
+        """A module of these libraries."""
         declared: dict[str, str] = {}
         defined: dict[str, str] = {}
         originals: dict[str, str] = {}
         metadata: list[str] = []
         apart = []
-        for library in _closure(libraries):
+        for library in libraries:
             if not isinstance(library, DeviceLibrary):
                 apart.append(library._get_module_for_linking())
                 continue
@@ -147,13 +144,14 @@ def _classes() -> tuple[Any, Any]:
         return module
 
     def _closure(libraries: list[Any]) -> list[Any]:
+        """These libraries and all that they call, up to where another part of the kernel begins."""
         found: dict[Any, None] = {}
         pending = list(libraries)
         while pending:
             library = pending.pop()
             if library not in found:
                 found[library] = None
-                if isinstance(library, DeviceLibrary):
+                if isinstance(library, DeviceLibrary) and library.translation is None:
                     pending.extend(library._linking_libraries)
         return list(found)
 

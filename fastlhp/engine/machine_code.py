@@ -1,7 +1,7 @@
-"""Machine code on disk: an object file that a process loads and calls without Numba.
+"""Machine code on disk: object files that a process loads and calls without Numba.
 
-The file has one line of JSON, with the name of the function and the hash of the rest, and then the object file as LLVM
-made it.
+A file has one line of JSON, with the name of the function, the sizes of the object files and the hash of the rest, and
+then the object files as LLVM made them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +96,21 @@ class MachineCode:
             about = json.loads(head)
             if about["sha256"] != hashlib.sha256(code).hexdigest():
                 return None
-            return cls.load(code, about["symbol"], n_arguments)
+            starts = [0, *accumulate(about["sizes"])]
+            return cls.load([code[a:b] for a, b in pairwise(starts)], about["symbol"], n_arguments)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     @classmethod
-    def load(cls, code: bytes, symbol: str, n_arguments: int) -> MachineCode:
-        """Load an object file."""
+    def load(cls, code: Iterable[bytes], symbol: str, n_arguments: int) -> MachineCode:
+        """Load object files, which may call each other's functions."""
         from llvmlite import binding
 
         machine = _target().create_target_machine(jit=True)
         # The engine's own memory manager keeps code and constants near each other, as `target_machine` promises.
         engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine, use_lmm=True)
-        engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        for part in code:
+            engine.add_object_file(binding.ObjectFileRef.from_data(part))
         engine.finalize_object()
         address = engine.get_function_address(symbol)
         if address == 0:
@@ -114,14 +118,15 @@ class MachineCode:
         return cls(address, n_arguments, engine)
 
 
-def write_code(path: Path, symbol: str, code: bytes) -> None:
-    """Write an object file for `MachineCode.read`; another process never sees a part of it."""
-    about = json.dumps({"symbol": symbol, "sha256": hashlib.sha256(code).hexdigest()})
+def write_code(path: Path, symbol: str, code: Sequence[bytes]) -> None:
+    """Write object files for `MachineCode.read`; another process never sees a part of them."""
+    whole, sizes = b"".join(code), [len(part) for part in code]
+    about = json.dumps({"symbol": symbol, "sizes": sizes, "sha256": hashlib.sha256(whole).hexdigest()})
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(about.encode() + b"\n" + code)
+                file.write(about.encode() + b"\n" + whole)
             os.replace(name, path)
         except OSError:
             os.unlink(name)

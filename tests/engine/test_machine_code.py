@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fastlhp.engine.jit import kernel
+from fastlhp.engine import jit, translation
+from fastlhp.engine.jit import device, kernel
 from fastlhp.engine.machine_code import MachineCode, write_code
 
 
@@ -65,3 +66,43 @@ def test_only_integers(tmp_path):
 
     with pytest.raises(TypeError, match="half returns float64"):
         half.compile()
+
+
+def twice_the_sum(n):
+    """Of the numbers below n."""
+    total = 0
+    for i in range(n):
+        total += triple(i)
+    return 2 * total // 3
+
+
+@device
+def triple(i):
+    return 3 * i
+
+
+@pytest.fixture
+def with_part(monkeypatch):
+    """A kernel with a part."""
+    monkeypatch.setattr(jit, "parts", set(jit.parts))
+    large = jit.part(twice_the_sum)
+    monkeypatch.setattr("fastlhp.engine.compiling.parts", jit.parts)
+
+    @kernel
+    def four_times(n):
+        return 2 * large(n) + triple(0)
+
+    return four_times
+
+
+def test_part(with_part):
+    """A part is an object file of its own; the kernel calls it."""
+    assert len(with_part.compile().library.machine_code) == 2
+    assert with_part(5) == 40
+
+
+@pytest.mark.parametrize("executable", ["/bin/false", "/there/is/no/such/program"])
+def test_part_without_another_process(with_part, monkeypatch, executable):
+    """Where that fails, or cannot be started, this process does its work."""
+    monkeypatch.setattr(translation.sys, "executable", executable)
+    assert with_part(5) == 40
