@@ -4,10 +4,11 @@ import json
 import statistics
 from pathlib import Path
 
+import presets
 import pytest
 
 import fastlhp
-from fastlhp.bench.contenders import CASES, available_contenders, study_of
+from fastlhp.bench.contenders import CASES, REMEDIES, available_contenders, study_of
 from fastlhp.model.presets import preset_names
 
 LATEST = Path(__file__).with_name("latest.json")
@@ -31,15 +32,12 @@ def ratios():
         LATEST.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
-@pytest.mark.parametrize("name", [*CASES, *preset_names()])
+@pytest.mark.parametrize("name", [*CASES, *REMEDIES, *preset_names()])
 def test_speed(name, benchmark, contenders, ratios):
     is_measured = not benchmark.disabled
+    replications = REPLICATIONS if is_measured else 2
     case = CASES.get(name, CASES["P4-M2-n4"])
-    study = study_of(case, REPLICATIONS if is_measured else 2, 1)
-    if name not in CASES:
-        study["policy"] = {"preset": name}
-        study["study"]["duration"] = "50ms"
-        del study["vm"][0]["lock"]
+    study = study_of(case, replications, 1) if name in CASES else presets.study(name, replications)
     speeds = []
 
     def run():

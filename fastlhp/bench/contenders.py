@@ -22,6 +22,7 @@ from fastlhp.errors import FastlhpError
 __all__ = [
     "CASES",
     "METRICS",
+    "REMEDIES",
     "WARMUP_NS",
     "Case",
     "Contender",
@@ -106,6 +107,12 @@ CASES = {
     "spinning": Case(4, 2, 4, 200_000_000, user_ns=1_000, hold_ns=10_000),
     "yield-2us": Case(4, 3, 4, 20_000_000, spin_ns=2_000),
 }
+
+REMEDIES: dict[str, dict[str, Any]] = {
+    "delay": {"guard": {"kind": "delay", "cap": "500us"}},
+    "yield": {"response": {"kind": "yield", "spin_threshold": "25us"}},
+}
+"""Of `P4-M2-n4`, beside the C program without them."""
 
 
 @dataclass(frozen=True)
