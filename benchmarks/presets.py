@@ -3,8 +3,9 @@
     python benchmarks/presets.py [--rounds N]
 
 One thread; 4 pCPUs, 2 VMs of 4 vCPUs, user 10 us and hold 1 us, both exponential, 100 ms. In every round each is run
-between two runs of C, so that a machine that slows down or speeds up treats both alike; printed are medians. A decision is a context switch, a yield, a halt or a kick: what the hypervisor's scalar code does, beside the guests' own
-events. Where decisions are more than 5 % of the events, all time divided by them says what one costs at most.
+between two runs of C, so that a machine that slows down or speeds up treats both alike; printed are medians. A decision
+is a context switch, a yield, a halt or a kick: what the hypervisor's scalar code does, beside the guests' own events.
+Where decisions are more than 5 % of the events, all time divided by them says what one costs at most.
 """
 
 from __future__ import annotations

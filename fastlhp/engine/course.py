@@ -91,12 +91,12 @@ from fastlhp.engine.state import (
 )
 from fastlhp.engine.waits import (
     can_wait,
+    first_rival,
     foresee_cycle,
     get_deadline,
     is_foreseeable,
     lane_value,
     limit_deadline,
-    nth_rival,
     settle_record,
     take_back,
     tried,
@@ -369,7 +369,7 @@ def foresee_release(host, p):
                 v, slot = cycle_on(host, p)
                 put_course(host, COURSE, p, (v << VCPU_SHIFT) | ((slot + 1) & SLOT_MASK))
                 waits_at(host.waits, p).begin = np.int32(NEVER)
-        try_again(host, nth_rival(host, g, 0), end)
+        try_again(host, first_rival(host, g), end)
 
 
 @device

@@ -64,6 +64,7 @@ from fastlhp.engine.state import (
     WORD_UNFAIR,
     config_at,
     int32_at,
+    int64_array,
     int64_at,
     lock_at,
     pcpu_at,
@@ -203,22 +204,25 @@ def try_again(host, p, at):
 @device
 def grant_one(host, g, now):
     """The unfair lock g is released now, and several wait for it."""
+    rivals = int64_array(host.newcomers, host.n_pcpu)
     n = np.int64(0)
     is_clear = True
     for q in range(host.n_pcpu):
         is_clear = is_clear and get_course(host, NEXT, q) != now
         if is_rival(host, q, g):
+            rivals[n] = q
             n += 1
             is_clear = is_clear and waits_at(host.waits, q).attempt != now
     lock = lock_at(host.lock_records, g)
-    winner = nth_rival(host, g, draw_rival(host, g, n))
+    chosen = draw_rival(host, g, n)
+    winner = rivals[chosen]
     if not is_clear or not foresee_begin(host, winner, now):
         limit_deadline(host, now - 1)
         return
+    other = rivals[1] if chosen == 0 else rivals[0]
     lock.n_grant += 1
     v, slot = tried(host, winner)
     end = now + hold_drawn(host, v, slot)
-    other = nth_rival(host, g, 0)
     if n > 2:
         try_again(host, other, end)
     elif foresee_begin(host, other, end):
@@ -236,11 +240,10 @@ def is_rival(host, p, g):
 
 
 @device
-def nth_rival(host, g, n):
-    """pCPU of the n-th of those that wait for lock g for it is not known how long."""
+def first_rival(host, g):
+    """The first pCPU whose vCPU waits for lock g for it is not known how long."""
     p = np.int64(0)
-    while not is_rival(host, p, g) or n > 0:
-        n -= np.int64(is_rival(host, p, g))
+    while not is_rival(host, p, g):
         p += 1
     return p
 
