@@ -205,12 +205,12 @@ class Block:
         i4, i8 = np.int32, np.int64
         n_lock = max(n_lock, 1)
         of_lane: dict[str, tuple[int, Any]] = {
-            "present": (n_pcpu * state.PRESENT_FIELDS, i4),
+            "present": (n_tile * TILE * state.PRESENT_FIELDS, i4),
             "waits": (n_pcpu, state.WAITS),
             "locks": (n_lock, i4),
             "draws": (n_draw, i4),
             "choices": (n_draw if choices else 0, i4),
-            "pcpus": (n_pcpu, state.PCPU),
+            "pcpus": (n_tile * TILE, state.PCPU),
             "lock_records": (n_lock, state.LOCK_RECORD),
             "waiters": (n_lock * state.TICKETS, np.int16),
             "streams": (n_vcpu, state.STREAM),

@@ -34,6 +34,7 @@ from fastlhp.engine.rows import (
     count_of,
     dequeue,
     enqueue,
+    find_all_earliest,
     get,
     get_course,
     get_until,
@@ -48,7 +49,6 @@ from fastlhp.engine.rows import (
     put,
     put_course,
     put_free,
-    put_next,
     put_until,
     put_word,
     put_word_only,
@@ -288,14 +288,15 @@ def resume(host, deadline):
         waits_at(host.waits, p).begin = np.int32(-1)
         waits_at(host.waits, p).attempt = np.int32(-1)
         if phase == NOBODY:
-            put_next(host, p, NEVER)
+            put_course(host, NEXT, p, NEVER)
         elif phase == USER or phase == KERNEL:
             foresee_attempt(host, p, phase)
         else:
-            put_next(host, p, NEVER)
+            put_course(host, NEXT, p, NEVER)
             put(host, BEGIN, p, NEVER)
             if phase == HANDOVER:
                 limit_deadline(host, get(host, UNTIL, p) - 1)
+    find_all_earliest(host)
     for i in range(n_holding):
         foresee_release(host, pcpus[i])
     for i in range(first_waiting, host.n_pcpu):
@@ -313,7 +314,7 @@ def foresee_attempt(host, p, phase):
     if attempt >= NEVER or pcpu_at(host.pcpus, p).trap != TRAP_NONE:
         limit_deadline(host, until - 1)
         attempt = np.int64(NEVER)
-    put_next(host, p, attempt)
+    put_course(host, NEXT, p, attempt)
     put_course(host, COURSE, p, position)
 
 

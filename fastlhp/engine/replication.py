@@ -72,12 +72,14 @@ def start_replication(host, item_address):
     host.done_until = 0
     for p in range(host.n_row):
         put_next(host, p, NEVER)
+        put(host, GUEST_PHASE, p, NOBODY)
+        put(host, UNTIL, p, NEVER)
+        pcpu_at(host.pcpus, p).timer = FOREVER
     for p in range(host.n_pcpu):
         pcpu = pcpu_at(host.pcpus, p)
         pcpu.mode = IDLE
         pcpu.vcpu = -1
         pcpu.last = -1
-        pcpu.timer = FOREVER
         pcpu.slice_began = FOREVER
         pcpu.slice_end = FOREVER
         pcpu.extension_end = 0
@@ -88,8 +90,6 @@ def start_replication(host, item_address):
         pcpu.halt_pending = 0
         pcpu.guard_pending = 0
         pcpu.floor = 0
-        put(host, GUEST_PHASE, p, NOBODY)
-        put(host, UNTIL, p, NEVER)
         put(host, BEGIN, p, NEVER)
         put(host, ATTEMPT, p, 0)
         put(host, RECORD, p, 0)

@@ -136,7 +136,7 @@ def get_course(host, field, p):
 
 @device
 def put_course(host, field, p, value):
-    """Set a field of the course of pCPU p; NEXT by `put_next`."""
+    """Set a field of the course of pCPU p; if that is NEXT, `find_all_earliest` has to follow."""
     at = (p >> 2) * TILE_SIZE + field * FIELD_SIZE + (p & 3) * STRIDE
     int32_at(host.rows, at).value = np.int32(value)
 
@@ -147,6 +147,14 @@ def put_next(host, p, at):
     put_course(host, NEXT, p, at)
     if host.n_row > BY_TILES * TILE:
         find_earliest(host, p >> 2)
+
+
+@device
+def find_all_earliest(host):
+    """What `put_next` does beside setting it, for all pCPUs."""
+    if host.n_row > BY_TILES * TILE:
+        for tile in range(host.n_row // TILE):
+            find_earliest(host, tile)
 
 
 @device
@@ -184,6 +192,8 @@ def hold_drawn(host, v, slot):
 @device
 def kernel_drawn(host, v, slot):
     """Kernel time of the cycle in ``slot``; 0 if the VM has no kernel phases."""
+    if host.choices == 0:
+        return np.int64(0)
     if vm_config_at(stream_at(host.streams, v).vm_config, 0).has_kernel == 0:
         return np.int64(0)
     return np.int64(int32_at(host.choices, 2 * (v * SLOTS + ((slot - 1) & SLOT_MASK))).value)
