@@ -38,7 +38,7 @@ FIELD_SIZE = TILE * STRIDE
 TILE_SIZE = ROW_FIELDS * FIELD_SIZE
 EARLIEST_SIZE = 2 * STRIDE
 """int32 from the earliest attempt of a tile, which is its time and its row, to that of the next tile."""
-BY_TILES = 2
+BY_TILES = 4
 """Up to so many tiles of rows are read and written tile by tile; more by index. Measured."""
 
 # What the present has of each pCPU that runs a guest.

@@ -172,3 +172,16 @@ def test_large_hosts(name: str, scheduler: str, response: str) -> None:
     assert_exact_accounts(configuration, result)
     assert (result[0][:, :, VM_INDEX["acquisitions"]].sum(axis=1) > 500).all()
     assert_same(result, block.simulate(encoded, study.seed, range(2), scalar_only=True, lanes=2))
+
+
+@pytest.mark.parametrize("pcpus", [11, 16, 18, 30])
+@pytest.mark.parametrize("lock", ["ticket", "test_and_set"])
+def test_hosts_in_between(pcpus: int, lock: str) -> None:
+    """However many pCPUs there are, and whole tiles of them or not, the passes and scalar code agree."""
+    study = large_study([large_vm("vm", 10, 4, 1, lock)], "global", "yield")
+    study["host"]["pcpus"] = pcpus
+    study = load(study)
+    encoded = Encoded(study.configurations[0])
+    result = block.simulate(encoded, study.seed, range(4))
+    assert (result[0][:, :, VM_INDEX["acquisitions"]].sum(axis=1) > 100).all()
+    assert_same(result, block.simulate(encoded, study.seed, range(4), scalar_only=True, lanes=4))
