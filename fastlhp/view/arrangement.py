@@ -134,11 +134,14 @@ class Groups:
         parameters = tuple(parameters)
         if not parameters:
             return cls((), np.zeros(n, dtype=np.int64), [""])
-        codes = np.stack([parameter.code for parameter in parameters], axis=1)
-        levels, code = np.unique(codes, axis=0, return_inverse=True)
+        shape = [len(parameter) for parameter in parameters]
+        levels, code = np.unique(
+            np.ravel_multi_index([parameter.code for parameter in parameters], shape), return_inverse=True
+        )
         words = [_words(parameter, parameters, brief) for parameter in parameters]
-        names = [", ".join(texts[level] for texts, level in zip(words, row, strict=True)) for row in levels]
-        return cls(parameters, code.ravel(), names)
+        rows = zip(*(row.tolist() for row in np.unravel_index(levels, shape)), strict=True)
+        names = [", ".join(texts[level] for texts, level in zip(words, row, strict=True)) for row in rows]
+        return cls(parameters, code, names)
 
     def __len__(self) -> int:
         """Return the number of groups."""
