@@ -258,7 +258,8 @@ class _Canvas:
             self.has_shares |= share
 
     def _put(self, axes: "Axes", polygons: dict[int, list[Array]]) -> None:
-        from matplotlib.collections import PolyCollection
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
 
         for key in sorted(polygons):
             if key >= len(Look):
@@ -266,9 +267,11 @@ class _Canvas:
             else:
                 fill = _FILLS[Look(key)]
                 self._looks.add(Look(key))
-            axes.add_collection(
-                PolyCollection(
-                    polygons[key],
+            # One shape of many polygons is drawn much faster than these, and makes smaller files.
+            closed = (Path(np.append(polygon, polygon[:1], axis=0), closed=True) for polygon in polygons[key])
+            axes.add_artist(
+                PathPatch(
+                    Path.make_compound_path(*closed),
                     facecolor=fill.colour,
                     hatch=fill.hatch or None,
                     edgecolor=fill.ink,
@@ -307,7 +310,9 @@ class _Canvas:
         lengths = spans["end_ns"] - spans["begin_ns"]
         has_room = lengths > text_width(text, SMALL) * inch_ns / 0.9
         for middle in self.x(spans["begin_ns"] + lengths / 2)[has_room]:
-            axes.text(middle, y, text, size=SMALL, color=ink, ha="center", va="center_baseline")
+            axes.text(
+                middle, y, text, size=SMALL, color=ink, ha="center", va="center_baseline", in_layout=False
+            )
 
     def _outline_extensions(self, axes: "Axes") -> None:
         from matplotlib.patches import Patch, Rectangle
