@@ -91,7 +91,9 @@ def heat_map(results: Results, metric: str, x: str | None = None, y: str | None 
             text = write(float(f"{value:.2g}"))
             if text_width(text) < 0.85 * room:
                 colour = "white" if norm(value) < 0.55 else "black"
-                axes.text(column + 0.5, row + 0.5, text, color=colour, ha="center", va="center")
+                axes.text(
+                    column + 0.5, row + 0.5, text, color=colour, ha="center", va="center", in_layout=False
+                )
     _levels(made, across, up)
     # Beside all panels, so that these keep the same size.
     made.figure.colorbar(

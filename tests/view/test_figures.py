@@ -193,6 +193,25 @@ def test_lock_waits_are_survival_functions(files):
     for edge, share in list(zip(x, y, strict=True))[::40]:
         assert share == pytest.approx(pooled[edges[:-1] >= edge].sum() / pooled.sum())
     assert len(off.lines) == len(wait.lines) == 3 and np.all(np.diff(y) <= 0)
+    assert wait.yaxis.get_major_formatter()(1e-7) == "0.00001 %"
+
+
+def test_lock_waits_begin_where_there_are_some(tmp_path):
+    """Axes leave out times of which there are hardly any, and what is no wait at all; columns have their own."""
+    path = tmp_path / "waits.h5"
+    study = fastlhp.load(STUDY)
+    with ResultWriter(path, study) as writer:
+        vm = np.zeros((8, 1, len(VM_COUNTERS)), dtype=np.int64)
+        histogram = np.zeros((2, N_BINS), dtype=np.int64)
+        histogram[0, [0, 50, 200, 300]] = 5000, 5, 1000, 1000
+        histogram[1, [400, 500]] = 10
+        writer.write(ConfigurationResult(0, vm, np.zeros((8, len(HOST_COUNTERS)), dtype=np.int64), histogram))
+        writer.close()
+    results = fastlhp.open(path)
+    edges = results.histogram("wait")[1]
+    for axes, first, last in zip(figures.lock_waits(results).axes, (200, 400), (300, 500), strict=True):
+        low, high = axes.get_xlim()
+        assert edges[first - 5] < low <= edges[first + 1] and edges[last] <= high < edges[last + 5]
 
 
 def test_heat_map_has_the_means(files):
