@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from os import PathLike
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastlhp.errors import FastlhpError
 from fastlhp.results.results import MissingExtraError
@@ -232,8 +232,11 @@ def shortened(text: str, most: int = 40) -> str:
 
 
 @drawing()
-def rendered(made: "Figure", kind: str) -> bytes:
-    """Return a figure as a file of a format, which is one of `FORMATS`; the same bytes every time."""
+def rendered(made: "Figure", kind: str, *, text: Literal["path", "none"] = "path") -> bytes:
+    """Return a figure as a file of a format, which is one of `FORMATS`; the same bytes every time.
+
+    With the `text` "none", an SVG has text in a font of the reader's instead of shapes, and is smaller.
+    """
     out = io.BytesIO()
     engine = made.get_layout_engine()
     if engine is not None:
@@ -241,7 +244,8 @@ def rendered(made: "Figure", kind: str) -> bytes:
     # With an engine, matplotlib goes through all drawing once more than is needed.
     made.set_layout_engine(None)
     try:
-        made.savefig(out, format=kind, metadata=_METADATA[kind])
+        with matplotlib().rc_context({"svg.fonttype": text}):
+            made.savefig(out, format=kind, metadata=_METADATA[kind])
     finally:
         made.set_layout_engine(engine)
     return _with_numbered_clips(out.getvalue()) if kind == "svg" else out.getvalue()
