@@ -125,11 +125,18 @@ class Groups:
     names: list[str]
 
     @classmethod
-    def of(cls, parameters: Iterable[Parameter], n: int, *, brief: bool = False) -> "Groups":
+    def of(
+        cls,
+        parameters: Iterable[Parameter],
+        n: int,
+        *,
+        brief: bool = False,
+        beside: Sequence[Parameter] = (),
+    ) -> "Groups":
         """Group `n` configurations, in the order of the levels.
 
         Names are brief where it is said elsewhere which parameters they are of: then those of parameters are
-        left out that nobody would miss.
+        left out that nobody would miss, also `beside` others in the same figure.
         """
         parameters = tuple(parameters)
         if not parameters:
@@ -138,7 +145,7 @@ class Groups:
         levels, code = np.unique(
             np.ravel_multi_index([parameter.code for parameter in parameters], shape), return_inverse=True
         )
-        words = [_words(parameter, parameters, brief) for parameter in parameters]
+        words = [_words(parameter, parameters, brief, beside) for parameter in parameters]
         rows = zip(*(row.tolist() for row in np.unravel_index(levels, shape)), strict=True)
         names = [", ".join(texts[level] for texts, level in zip(words, row, strict=True)) for row in rows]
         return cls(parameters, code, names)
@@ -160,9 +167,11 @@ class Groups:
         return replace(self, code=number[self.code], names=[self.names[i] for i in keep])
 
 
-def _words(parameter: Parameter, among: Sequence[Parameter], brief: bool) -> list[str]:
+def _words(
+    parameter: Parameter, among: Sequence[Parameter], brief: bool, beside: Sequence[Parameter]
+) -> list[str]:
     """Return what the levels of a parameter are called in a name."""
-    others = {label for it in among if it is not parameter for label in it.labels}
+    others = {label for it in (*among, *beside) if it is not parameter for label in it.labels}
     alone = len(among) == 1
     return [
         label
@@ -297,7 +306,7 @@ def arranged(
         averaged.append(most)
 
     notes = [f"{it.name} changes along" for it in twins]
-    line_groups, panel_groups = Groups.of(lines, n, brief=True), Groups.of(panels, n)
+    line_groups, panel_groups = Groups.of(lines, n, brief=True, beside=axes), Groups.of(panels, n)
     line_groups, note = _best(results, metric, line_groups, most_lines)
     panel_groups, other = _best(results, metric, panel_groups, most_panels)
     shown = np.where(ok, line_groups.code, -1)

@@ -169,7 +169,7 @@ def winner_map(
     alone = (effects.winner == winner[cell]) & (np.count_nonzero(effects.best, axis=1) == 1)
     unclear = np.bincount(cell[won & ~alone], minlength=len(winner)) > 0
 
-    names = Groups.of(kinds, len(results), brief=True)
+    names = Groups.of(kinds, len(results), brief=True, beside=shown)
     called = [names.names[names.code[int(index[:, k].max())]] for k in range(n_policies)]
     count = np.bincount(winner[winner >= 0], minlength=n_policies)
     order = [int(k) for k in np.argsort(-count, kind="stable") if count[k]]

@@ -239,6 +239,42 @@ def test_winner_map_names_the_best_and_hatches_what_is_unclear(files):
     assert unclear.legends[0].get_texts()[-1].get_text() == "cannot be told from others"
 
 
+def test_names_are_told_from_those_on_the_axes(tmp_path):
+    """A guard and a response of the kind none: which is which has to be said."""
+    guards = [{"kind": "none"}, {"kind": "delay"}]
+    results = fastlhp.open(
+        write(tmp_path / "both.h5", {"policy.guard": guards, "policy.response": RESPONSES[:2]})
+    )
+    figure = figures.curve(results, "throughput", "response")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "delay"]
+    sizes = {line.get_markersize() for line in figure.axes[0].get_lines()}
+    assert len(sizes) == 1, "dots beside each other are equally large"
+    locks = {"vm.guest.lock.kind": ["ticket", "queue"], "vm.guest.count": [1, 2]}
+    results = fastlhp.open(
+        write(tmp_path / "all.h5", {"policy.guard": guards, "policy.response": RESPONSES[:2], **locks})
+    )
+    figure = figures.winner_map(results, "throughput", "count", "response")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert not {"none, ticket", "none, queue"} & set(names)
+    assert all(name.startswith(("guard=none, ", "delay, ", "cannot")) for name in names)
+
+
+def test_bins_of_a_sampled_design_have_several_configurations(tmp_path):
+    study = STUDY | {"study": STUDY["study"] | {"design": {"kind": "sobol", "points": 64, "seed": 1}}}
+    sweep = {
+        "vm.guest.user": {"from": "10us", "to": "100us"},
+        "policy.scheduler.slice": {"from": "1ms", "to": "10ms"},
+        "policy.response": RESPONSES[:2],
+    }
+    axes, *_ = figures.curve(fastlhp.open(write(tmp_path / "s.h5", sweep, study)), "throughput", "user").axes
+    assert [len(line.get_xdata()) for line in axes.get_lines()] == [16, 16]
+    sweep["vm.guest.count"] = [1, 2, 3, 4]
+    study["study"]["design"]["points"] = 32
+    figure = figures.curve(fastlhp.open(write(tmp_path / "t.h5", sweep, study)), "throughput", "user")
+    assert len(figure.axes) == 4
+    assert {len(line.get_xdata()) for line in figure.axes[0].get_lines()} == {8}
+
+
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
