@@ -1,6 +1,7 @@
 """The parts of the documentation that follow from the code: the policy catalogue, and the keys of study files.
 
-``python -m fastlhp.reference`` puts them into the pages; a test tells when that is due.
+``python -m fastlhp.reference`` puts them into the pages; a test tells when that is due. The pictures of the catalogue
+are drawn by ``python -m fastlhp.pictures``.
 """
 
 import re
@@ -23,6 +24,7 @@ from fastlhp.model.profiles import profile, profile_names
 from fastlhp.model.units import DURATION_HELP
 from fastlhp.model.validation import Form, accepted_by, show
 from fastlhp.model.vm import HaltForm, VmForm
+from fastlhp.pictures import CAPTIONS, picture_name
 from fastlhp.policies import FAMILIES, kinds
 from fastlhp.policies.compatibility import rows
 
@@ -49,6 +51,15 @@ def _policy(cls: type[PolicyParameters]) -> str:
     text, _, references = (sys.modules[cls.__module__].__doc__ or "").partition("\nReferences\n----------\n")
     title, _, body = text.strip().partition("\n\n")
     lines = [f"### {cls.KIND}", "", _wrapped(f"**{title.rstrip('.')}.** {_markdown(body)}"), ""]
+    caption = CAPTIONS.get(f"{cls.FAMILY} {cls.KIND}")
+    if caption:
+        picture = f"pictures/{picture_name(cls.FAMILY, cls.KIND)}"
+        lines += [
+            f"![A timeline under {cls.KIND}]({picture})",
+            "",
+            _wrapped(f"In the picture: {caption}."),
+            "",
+        ]
     parameters = [
         (f"`{name}`", _default(name, field), text, _accepted(field))
         for name, field, text in _fields(cls)

@@ -293,23 +293,32 @@ def _effects(
 
 def _best(score: Array, influence: Array, n: Array, confidence: float) -> Array:
     """Return which alternatives are not beaten by another one, shape (setting, alternative)."""
-    best = np.isfinite(score)
-    for s in range(len(score)):
-        known = np.flatnonzero(best[s])
-        k, count = len(known), int(n[s, known].min()) if len(known) else 0
-        if k < 2 or count < 2:
-            continue
-        t = special.stdtrit(count - 1, 1 - (1 - confidence) / (k - 1))
-        # Best first: an alternative is beaten by those before it only.
-        known = known[np.argsort(-score[s, known], kind="stable")]
-        value, u = score[s, known], influence[s, known] * (t / np.sqrt(count * (count - 1)))
-        square = np.sum(u**2, axis=1)
-        for rows in np.array_split(np.arange(k), -(-k * k // _PAIRS)):
+    known = np.isfinite(score)
+    best = known.copy()
+    n_known = np.count_nonzero(known, axis=1)
+    count = np.min(n, axis=1, where=known, initial=influence.shape[-1])
+    tested = np.flatnonzero((n_known > 1) & (count > 1))
+    k, count = n_known[tested], count[tested]
+    t = special.stdtrit(count - 1, 1 - (1 - confidence) / (k - 1))
+    scale = (t / np.sqrt(count * (count - 1)))[:, None, None]
+    # Best first: an alternative is beaten by those before it only. Those without an estimate are last.
+    order = np.argsort(np.where(known, -score, np.inf)[tested], axis=1, kind="stable")
+    n_all = score.shape[1]
+    for some in _blocks(len(tested), n_all**2):
+        at = tested[some, None], order[some]
+        value, u = score[at], np.nan_to_num(influence[at]) * scale[some]
+        square = np.sum(u**2, axis=2)
+        for rows in _blocks(n_all, len(some) * n_all):
             before = slice(rows[-1] + 1)
-            spread = -2 * (u[rows] @ u[before].T)
-            spread += square[before]
-            spread += square[rows, None]
-            lead = value[before] - value[rows, None]
-            beaten = np.any((lead > 0) & (lead * lead > spread), axis=1)
-            best[s, known[rows[beaten]]] = False
+            spread = -2 * (u[:, rows] @ u[:, before].swapaxes(1, 2))
+            spread += square[:, None, before]
+            spread += square[:, rows, None]
+            lead = value[:, None, before] - value[:, rows, None]
+            beaten = np.any((lead > 0) & (lead * lead > spread), axis=2)
+            best[at[0], order[some][:, rows]] &= ~beaten
     return best
+
+
+def _blocks(n: int, pairs: int) -> list[Array]:
+    """Put 0, 1, ... n - 1, with so many pairs each, into blocks that are not too large."""
+    return np.array_split(np.arange(n), max(1, -(-n * pairs // _PAIRS)))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.analysis.comparison import metric_with_error
+from fastlhp.analysis.polynomials import expansion, values_of_numbers
 from fastlhp.analysis.statistics import Sample, standard_error, students_t
 from fastlhp.analysis.sweep import AnalysisError, groups, numbers
 from fastlhp.results.metrics import METRICS, ratio
@@ -23,6 +24,8 @@ _MOST_BINS, _LEVEL = 30, 4
 # Groups of configurations that are left out in turn.
 _GROUPS = 20
 _SEED = 0
+# Polynomials that explain less of the variance do not tell whose it is.
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,15 @@ class Curve:
         Values of the parameter; of a sampled one the mean of each bin.
     mean, low, high : ndarray of float64, shape (level,)
         Average over the configurations with that value, and its interval.
+    units : str
+        "s" if the values are means of durations, else "1".
     """
 
     labels: Array
     mean: Array
     low: Array
     high: Array
+    units: str = "1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +70,8 @@ class Sensitivity:
     first, first_low, first_high : ndarray of float64
         First-order index: share of the variance that the parameter explains by itself.
     total, total_low, total_high : ndarray of float64
-        Total index: share that is left if all the others are known. NaN for a sampled design.
+        Total index: share that is left if all the others are known. NaN where the configurations of a sampled design
+        do not tell.
     decisive : list of str
         The parameter with the largest index, and those that cannot be told from it; empty if no variance can be
         told from the noise.
@@ -165,7 +172,12 @@ def sensitivity(results: Results, metric: str, *, confidence: float = 0.95) -> S
     ``V_i`` is ``(SSB - (m - 1) SSW / (N - m)) / N`` for m bins, where the second term is what the spread within
     the bins adds to that between them (analysis of variance; [2]_ for the idea). Such a design is a sample
     itself, so the variance of the jackknife over groups of configurations is added; the intervals are rather
-    too long.
+    too long. Total indices are those of products of polynomials in the ranks of the numbers (contrasts of what is no
+    number), fitted to the configurations by least squares (polynomial chaos [3]_): parameter i has the squares of the
+    coefficients of all terms that it is in, freed from noise and from what the lack of fit adds to them. The terms are
+    all up to the total degree that best predicts each configuration from the others. The indices are shares of the
+    variance that is fitted; the intervals reach from those of the terms of i in all variance to what the terms
+    without i leave of it, so they also hold what the polynomials cannot follow. Parameters have to be independent.
 
     References
     ----------
@@ -173,6 +185,8 @@ def sensitivity(results: Results, metric: str, *, confidence: float = 0.95) -> S
        Reliability Engineering and System Safety 52, 1996.
     .. [2] E. Plischke, E. Borgonovo, C. L. Smith, "Global sensitivity measures from given data", European
        Journal of Operational Research 226, 2013.
+    .. [3] B. Sudret, "Global sensitivity analysis using polynomial chaos expansions", Reliability Engineering and
+       System Safety 93, 2008.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
@@ -186,25 +200,25 @@ def sensitivity(results: Results, metric: str, *, confidence: float = 0.95) -> S
     columns = {path: labels[known] for path, labels in results.configurations.items()}
     # Each replication's own value of the estimate, linearised.
     values = sample.mean[:, None] + sample.influence
-    if np.all(known) and (cells := _grid(columns, values)) is not None:
-        first, total, variance, curves = _of_grid(columns, *cells, confidence)
-        index = total
+    cells = _grid(columns, values) if np.all(known) else None
+    if cells is not None:
+        first, index, variance, curves = _of_grid(columns, *cells, confidence)
+        total = _with_interval(index, confidence)
     else:
         first, variance, curves = _of_sample(columns, values, confidence)
-        index, total = first, None
+        index, total = first, _totals_of_sample(columns, values, confidence)
     paths = list(columns)
-    nothing = np.full(len(paths), np.nan)
     shown = variance.value > variance.half_width(confidence) if values.shape[1] > 2 else variance.value > 0
     return Sensitivity(
         metric,
         METRICS[metric].units,
         confidence,
-        "sampled" if total is None else "grid",
+        "sampled" if cells is None else "grid",
         len(values),
         paths,
         float(np.sqrt(np.maximum(variance.value, 0.0))),
         *_with_interval(first, confidence),
-        *((nothing, nothing, nothing) if total is None else _with_interval(total, confidence)),
+        *total,
         _decisive(index, paths, confidence) if shown else [],
         dict(zip(paths, curves, strict=True)),
     )
@@ -305,12 +319,12 @@ def _stacked(parts: list[tuple[Array, Array]], less: Array | None = None) -> _Es
     return _Estimate(value, without, np.empty((len(parts), 0)) if less is None else less)
 
 
-def _curve(labels: Array, means: Array, more: Array, confidence: float) -> Curve:
+def _curve(labels: Array, means: Array, more: Array, confidence: float, units: str = "1") -> Curve:
     """Return a curve from the means of each replication, shape (level, replication), and a further variance."""
     sample = Sample.of(means)
     error = np.sqrt(standard_error(sample.influence, sample.n) ** 2 + more)
     half = students_t(sample.n, confidence) * error
-    return Curve(labels, sample.mean, sample.mean - half, sample.mean + half)
+    return Curve(labels, sample.mean, sample.mean - half, sample.mean + half, units)
 
 
 def _of_sample(
@@ -318,27 +332,76 @@ def _of_sample(
 ) -> tuple[_Estimate, _Estimate, list[Curve]]:
     binned = [_bins(labels) for labels in columns.values()]
     n = len(values)
-    drawn = np.random.default_rng(_SEED).permutation(n) % min(_GROUPS, n)
 
     def shares(keep: Array) -> tuple[list[tuple[Array, Array]], tuple[Array, Array]]:
         y = values[keep]
         centred = y - y.mean(axis=0)
         whole = _unbiased(centred / np.sqrt(len(y)))
-        return [_share(_between(codes[keep], centred, whole), whole) for codes, _ in binned], whole
+        return [_share(_between(codes[keep], centred, whole), whole) for codes, *_ in binned], whole
 
     parts, whole = shares(np.arange(n))
     less, spread = [], []
-    for group in range(drawn.max() + 1):
-        some, variance = shares(np.flatnonzero(drawn != group))
+    for keep in _without_groups(n):
+        some, variance = shares(keep)
         less.append([value for value, _ in some])
         spread.append(variance[0])
     curves = []
-    for codes, labels in binned:
+    for codes, labels, units in binned:
         sums, counts = group_sums(codes, values)
         means = sums / counts[:, None]
         within = np.bincount(codes, (values.mean(axis=1) - means.mean(axis=1)[codes]) ** 2)
-        curves.append(_curve(labels, means, ratio(within, counts * (counts - 1.0)), confidence))
+        curves.append(_curve(labels, means, ratio(within, counts * (counts - 1.0)), confidence, units))
     return _stacked(parts, np.array(less).T), _Estimate(*whole, np.array(spread)), curves
+
+
+def _without_groups(n: int) -> list[Array]:
+    """Return the configurations without each group of them."""
+    drawn = np.random.default_rng(_SEED).permutation(n) % min(_GROUPS, n)
+    return [np.flatnonzero(drawn != group) for group in range(drawn.max() + 1)]
+
+
+def _totals_of_sample(
+    columns: dict[str, Array], values: Array, confidence: float
+) -> tuple[Array, Array, Array]:
+    """Return total indices and the ends of their intervals; NaN if there are too few configurations."""
+    coded = [_coded(labels) for labels in columns.values()]
+    basis = expansion([x for x, _ in coded], [number for _, number in coded], values.mean(axis=1))
+    if basis is None:
+        nothing = np.full(len(columns), np.nan)
+        return nothing, nothing, nothing
+    of = basis.of
+    varies = of.any(axis=0)
+
+    def shares(keep: Array) -> list[list[tuple[Array, Array]]]:
+        y = values[keep]
+        whole = _unbiased((y - y.mean(axis=0)) / np.sqrt(len(y)))
+        coefficients, noise, residuals = basis.fitted(values, keep)
+        unfitted = _unbiased(residuals)
+
+        def share(terms: Array) -> tuple[Array, Array]:
+            squares = _unbiased(coefficients[terms])
+            value, without = (a - noise[terms].sum() * b for a, b in zip(squares, unfitted, strict=True))
+            return _share((value, without), whole)
+
+        return [[share(own), share(varies & ~own)] for own in of]
+
+    parts = shares(np.arange(len(values)))
+    less = [[[value for value, _ in pair] for pair in shares(keep)] for keep in _without_groups(len(values))]
+    own, others = (_stacked([pair[k] for pair in parts], np.array(less)[:, :, k].T) for k in range(2))
+    fitted = own.value + others.value
+    value = np.where(fitted > _MOSTLY, ratio(own.value, fitted), np.nan)
+    # What is not fitted may belong to any of the parameters.
+    low = np.minimum(own.value, 1 - others.value) - own.half_width(confidence)
+    high = np.maximum(own.value, 1 - others.value) + others.half_width(confidence)
+    return np.clip(value, 0.0, 1.0), np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+
+def _coded(labels: Array) -> tuple[Array, bool]:
+    """Return the values of a parameter for an expansion, and whether they are numbers."""
+    try:
+        return values_of_numbers(numbers("", labels)[0]), True
+    except AnalysisError:
+        return groups([labels], len(labels))[0], False
 
 
 def _between(codes: Array, centred: Array, whole: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -361,17 +424,17 @@ def group_sums(codes: Array, values: Array) -> tuple[Array, Array]:
     return np.add.reduceat(values[order], starts, axis=0), counts
 
 
-def _bins(labels: Array) -> tuple[Array, Array]:
-    """Return the bin of each configuration, and what to call the bins."""
+def _bins(labels: Array) -> tuple[Array, Array, str]:
+    """Return the bin of each configuration, what to call the bins, and the unit of that."""
     n = len(labels)
     codes, first = groups([labels], n)
     if len(first) <= min(_MOST_BINS, n / _LEVEL):
-        return codes, labels[first]
+        return codes, labels[first], "1"
     try:
-        x, _ = numbers("", labels)
+        x, units = numbers("", labels)
     except AnalysisError:
-        return codes, labels[first]
-    return equal_bins(x, int(np.clip(np.sqrt(n), 2, _MOST_BINS)))
+        return codes, labels[first], "1"
+    return *equal_bins(x, int(np.clip(np.sqrt(n), 2, _MOST_BINS))), units
 
 
 def equal_bins(x: Array, most: int) -> tuple[Array, Array]:

@@ -159,16 +159,29 @@ def groups(columns: Sequence[Array], n: int) -> tuple[Array, Array]:
     first : ndarray of int64, shape (group,)
         The first row of each group.
     """
-    codes = np.zeros((n, len(columns)), dtype=np.int64)
-    for j, column in enumerate(columns):
-        codes[:, j] = np.unique(column, return_inverse=True)[1]
-    if not columns:
-        return np.zeros(n, dtype=np.int64), np.zeros(min(n, 1), dtype=np.int64)
-    _, first, code = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    code, size = np.zeros(n, dtype=np.int64), 1
+    for column in columns:
+        own, count = _codes(column)
+        # Numbered anew, so that products of sizes stay small.
+        levels, code = np.unique(code * count + own, return_inverse=True)
+        size = len(levels)
+    first = np.full(size, n, dtype=np.int64)
+    np.minimum.at(first, code, np.arange(n))
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return rank[code.ravel()], first[order]
+    return rank[code], first[order][:n]
+
+
+def _codes(column: Array) -> tuple[Array, int]:
+    """Return a number for each label, the same for the same labels, and how many there are."""
+    if column.dtype.kind != "O":
+        levels, code = np.unique(column, return_inverse=True)
+        return code, len(levels)
+    # Sorting texts takes many times as long.
+    number: dict[Any, int] = {}
+    code = np.array([number.setdefault(label, len(number)) for label in column.tolist()], dtype=np.int64)
+    return code, len(number)
 
 
 def arrange(results: Results, by: Sequence[str]) -> Layout:
@@ -215,7 +228,8 @@ def numbers(path: str, labels: Array) -> tuple[Array, str]:
     """
     if labels.dtype.kind != "O":
         return labels.astype(np.float64), "1"
-    durations = [seconds(label) for label in labels]
-    if None in durations:
-        raise AnalysisError(f"the values of {path} are no numbers, such as {labels[durations.index(None)]}")
-    return np.array(durations, dtype=np.float64), "s"
+    known = {label: seconds(label) for label in dict.fromkeys(labels.tolist())}
+    if None in known.values():
+        other = next(label for label, duration in known.items() if duration is None)
+        raise AnalysisError(f"the values of {path} are no numbers, such as {other}")
+    return np.array([known[label] for label in labels.tolist()], dtype=np.float64), "s"

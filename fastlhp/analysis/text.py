@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlhp.analysis.comparison import Comparison, MetricComparison
-from fastlhp.analysis.sensitivity import Sensitivity
+from fastlhp.analysis.sensitivity import Curve, Sensitivity
 from fastlhp.analysis.sweep import groups, row_names, short_names
 from fastlhp.analysis.thresholds import Reach
 from fastlhp.results.metrics import METRICS
@@ -454,15 +454,17 @@ def sensitivity_table(found: Sequence[Sensitivity], *, width: int = 120, ascii_o
     text = f"Shares of the variance over the configurations, with {confidence} intervals: alone, what a parameter "
     text += "explains by itself;\nwith others, what is left if all the others are known\n"
     if any(it.design == "sampled" for it in found):
-        text += "The second needs a full grid of configurations, which these are not\n"
+        text += "The second is that of polynomials fitted to the configurations, which are no full grid; what these "
+        text += "leave\nopen is within the intervals\n"
     return "\n".join([*parts, text])
 
 
 def _indices_table(it: Sensitivity, width: int, ascii_only: bool) -> str:
     pm = "+-" if ascii_only else "±"
-    indices = {"alone": (it.first, it.first_low, it.first_high)}
-    if it.design == "grid":
-        indices["with others"] = (it.total, it.total_low, it.total_high)
+    indices = {
+        "alone": (it.first, it.first_low, it.first_high),
+        "with others": (it.total, it.total_low, it.total_high),
+    }
     right = [
         Column(
             head,
@@ -482,7 +484,7 @@ def _indices_table(it: Sensitivity, width: int, ascii_only: bool) -> str:
     shown = rows[:_MOST_LEVELS]
     left = [
         Column("", [path if level == 0 else "" for path, level in shown], shrinks=True),
-        Column("", [label_text(it.curves[path].labels[level]) for path, level in shown], shrinks=True),
+        Column("", [_level(it.curves[path], level) for path, level in shown], shrinks=True),
     ]
     means = [
         format_with_error(curve.mean[level], curve.high[level] - curve.mean[level], it.units, pm)
@@ -491,6 +493,12 @@ def _indices_table(it: Sensitivity, width: int, ascii_only: bool) -> str:
     text += laid_out(left, [Column(it.metric, means, right=True)], width, ascii_only)
     more = len(rows) - len(shown)
     return text + (f"... {more} more values: see --json\n" if more else "")
+
+
+def _level(curve: Curve, level: int) -> str:
+    """Return a value of a parameter, as in the study; the mean of a bin with its unit."""
+    label = curve.labels[level]
+    return format_with_error(label, math.nan, "s") if curve.units == "s" else label_text(label)
 
 
 def sensitivity_sentence(it: Sensitivity) -> str:
@@ -504,7 +512,7 @@ def sensitivity_sentence(it: Sensitivity) -> str:
         if not math.isnan(it.first_low[i]):
             ends = f"{100 * it.first_low[i]:.0f} to {100 * it.first_high[i]:.0f} %"
             text += f" ({percent(it.confidence)} interval {ends})"
-        if it.design == "grid":
+        if not math.isnan(it.total[i]):
             text += f", {100 * it.total[i]:.0f} % with its interactions"
         return text
 

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastlhp.bench.contenders import CASES, METRICS, Case, Contender
+from fastlhp.view.style import COLOURS, SMALL, drawing, finished, matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,29 +202,37 @@ def _answer(c: dict[str, Any], metric: str, text: str) -> str:
     return text.format(answer["mean"], answer["standard_error"]) if answer else "-"
 
 
+@drawing()
 def figure(cases: Sequence[dict[str, Any]]) -> "Figure":
-    """Draw ns per event of all contenders, case by case; each bar says how many times as fast as C it is."""
-    from matplotlib.figure import Figure
+    """Draw ns per event of all contenders, case by case; each dot says how many times as fast as the reference it is.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import NullFormatter
 
     names = list(dict.fromkeys(c["contender"] for case in cases for c in case["contenders"]))
-    it = Figure(
-        figsize=(8, 1 + 0.22 * sum(len(case["contenders"]) + 1 for case in cases)), layout="constrained"
-    )
-    axes = it.add_subplot()
-    y, ticks = 0.0, []
-    for case in cases:
-        ticks.append(y + (len(case["contenders"]) - 1) / 2)
-        for c in case["contenders"]:
-            ns, color = 1e9 / c["events_per_second"], f"C{names.index(c['contender'])}"
-            axes.barh(y, ns, color=color, label=c["contender"])
-            axes.annotate(f" {_ratio(c['median_of_round_ratios'])}", (ns, y), va="center", fontsize="small")
-            y += 1
-        y += 1
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), fontsize="small")
-    axes.set_yticks(ticks, [case["case"] for case in cases])
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="ns per event (bars: times as fast as the reference)")
-    axes.margins(x=0.15)
-    return it
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    rows = [c for case in cases for c in case["contenders"]]
+    sizes = [len(case["contenders"]) for case in cases]
+    gap = np.repeat(np.arange(len(cases)), sizes)
+    places = np.arange(len(rows)) + gap
+    ns = [1e9 / c["events_per_second"] for c in rows]
+    made = matplotlib().figure.Figure(figsize=(7.4, 0.7 + 0.2 * (len(rows) + len(cases))))
+    axes = made.add_subplot()
+    # Bars on a logarithmic axis would have any length.
+    axes.scatter(ns, places, color=[colours[c["contender"]] for c in rows])
+    for place, x, c in zip(places, ns, rows, strict=True):
+        axes.annotate(f"   {_ratio(c['median_of_round_ratios'])}", (x, place), va="center", size=SMALL)
+    axes.set_yticks([places[gap == i].mean() for i in range(len(cases))], [case["case"] for case in cases])
+    axes.set(xscale="log", xlabel="ns per event", ylim=(places[-1] + 1, -1))
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    notes = [f"less is faster; beside the dots, how many times as fast as {cases[0]['reference']}"]
+    return finished(made, "Time per event", notes, [Patch(color=colours[name]) for name in names], names)

@@ -86,8 +86,9 @@ def command(
             (output / "bench.json").write_text(document, encoding="utf-8")
             try:
                 from fastlhp.bench.compare import figure
+                from fastlhp.view.style import save
 
-                figure(measured).savefig(output / "bench.svg")
+                save(figure(measured), output / "bench.svg", force=True)
             except ImportError:
                 click.echo("no bench.svg: it needs matplotlib; pip install 'fastlhp[report]'", err=True)
     except (FastlhpError, OSError) as error:

@@ -65,6 +65,8 @@ def _rendered(page: str) -> str:
     except ImportError:
         return page
     text = re.sub(r"<!--.*?-->\n?", "", page, flags=re.DOTALL)
+    folder = _path("index").parent
+    text = re.sub(r"!\[([^\]]*)\]\(([^)]*)\)", lambda match: f"*{match[1]}:* {folder / match[2]}", text)
     # Links to other pages lead nowhere in a terminal.
     text = re.sub(r"\[([^\]]+)\]\([\w-]+\.md[^)]*\)", r"*\1*", text)
     width = min(shutil.get_terminal_size().columns, _WIDEST)

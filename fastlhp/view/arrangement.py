@@ -125,20 +125,30 @@ class Groups:
     names: list[str]
 
     @classmethod
-    def of(cls, parameters: Iterable[Parameter], n: int, *, brief: bool = False) -> "Groups":
+    def of(
+        cls,
+        parameters: Iterable[Parameter],
+        n: int,
+        *,
+        brief: bool = False,
+        beside: Sequence[Parameter] = (),
+    ) -> "Groups":
         """Group `n` configurations, in the order of the levels.
 
         Names are brief where it is said elsewhere which parameters they are of: then those of parameters are
-        left out that nobody would miss.
+        left out that nobody would miss, also `beside` others in the same figure.
         """
         parameters = tuple(parameters)
         if not parameters:
             return cls((), np.zeros(n, dtype=np.int64), [""])
-        codes = np.stack([parameter.code for parameter in parameters], axis=1)
-        levels, code = np.unique(codes, axis=0, return_inverse=True)
-        words = [_words(parameter, parameters, brief) for parameter in parameters]
-        names = [", ".join(texts[level] for texts, level in zip(words, row, strict=True)) for row in levels]
-        return cls(parameters, code.ravel(), names)
+        shape = [len(parameter) for parameter in parameters]
+        levels, code = np.unique(
+            np.ravel_multi_index([parameter.code for parameter in parameters], shape), return_inverse=True
+        )
+        words = [_words(parameter, parameters, brief, beside) for parameter in parameters]
+        rows = zip(*(row.tolist() for row in np.unravel_index(levels, shape)), strict=True)
+        names = [", ".join(texts[level] for texts, level in zip(words, row, strict=True)) for row in rows]
+        return cls(parameters, code, names)
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -157,9 +167,11 @@ class Groups:
         return replace(self, code=number[self.code], names=[self.names[i] for i in keep])
 
 
-def _words(parameter: Parameter, among: Sequence[Parameter], brief: bool) -> list[str]:
+def _words(
+    parameter: Parameter, among: Sequence[Parameter], brief: bool, beside: Sequence[Parameter]
+) -> list[str]:
     """Return what the levels of a parameter are called in a name."""
-    others = {label for it in among if it is not parameter for label in it.labels}
+    others = {label for it in (*among, *beside) if it is not parameter for label in it.labels}
     alone = len(among) == 1
     return [
         label
@@ -294,7 +306,7 @@ def arranged(
         averaged.append(most)
 
     notes = [f"{it.name} changes along" for it in twins]
-    line_groups, panel_groups = Groups.of(lines, n, brief=True), Groups.of(panels, n)
+    line_groups, panel_groups = Groups.of(lines, n, brief=True, beside=axes), Groups.of(panels, n)
     line_groups, note = _best(results, metric, line_groups, most_lines)
     panel_groups, other = _best(results, metric, panel_groups, most_panels)
     shown = np.where(ok, line_groups.code, -1)

@@ -36,7 +36,7 @@ _WIDE_PARAMETER, _WIDE_METRIC = 20, 50
 
 def percent(value: float, _: Any = None) -> str:
     """Return a share as percent."""
-    return f"{100 * value:.6g} %"
+    return f"{np.format_float_positional(100 * value, 6, fractional=False, trim='-')} %"
 
 
 def unit_formatter(units: str) -> "Formatter":

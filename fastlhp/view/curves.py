@@ -24,6 +24,8 @@ Array = npt.NDArray[Any]
 _MOST_LINES, _MOST_PANELS, _MOST_BINS = 6, 6, 16
 # Bands do not reach higher than so many times the highest line.
 _MOST_BAND = 2.5
+_DOT = 6.5
+_IN_BIN = 4
 
 
 @drawing()
@@ -71,7 +73,9 @@ def curve(results: Results, metric: str, along: str | None = None, *, confidence
     notes = [results.attributes.title]
     notes.append(replications_note(results, metric, confidence, "bands" if number else "intervals"))
     if plan.sampled and len(x) > FEW_LEVELS:
-        x = x.binned(_MOST_BINS)
+        # With fewer in a bin, what its configurations are like could not be told from chance.
+        in_line = np.count_nonzero(plan.cell >= 0) // (len(plan.lines) * len(plan.panels))
+        x = x.binned(int(np.clip(in_line // _IN_BIN, 4, _MOST_BINS)))
         notes.append(f"{x.name} in {len(x)} bins")
     group, shape = plan.at(x)
     found = averages(results, metric, group, int(np.prod(shape)), sampled=plan.sampled, confidence=confidence)
@@ -83,11 +87,11 @@ def curve(results: Results, metric: str, along: str | None = None, *, confidence
     unseen = (mean == 0) & (high > 0)
     if unseen.any():
         low[unseen] = high[unseen] = np.nan
-        notes.append("no band where no event was seen")
+        notes.append(f"no {'band' if number else 'interval'} where no event was seen")
     wide = is_wide(mean[there])
     bottom, top = _limits(mean[there], low[np.isfinite(low)], high[np.isfinite(high)], wide)
     if np.nanmax(high, initial=0) > top:
-        notes.append("bands above the axis are cut")
+        notes.append(f"{'bands' if number else 'intervals'} beyond the axis are cut")
 
     low = np.maximum(low, bottom)
     if number:
@@ -140,8 +144,8 @@ def _lines(axes: "Axes", x: Parameter, mean: Array, low: Array, high: Array) -> 
 def _dots(axes: "Axes", x: Parameter, mean: Array, low: Array, high: Array) -> None:
     for i, values in enumerate(mean):
         places = np.arange(len(x)) + 0.7 * ((i + 0.5) / len(mean) - 0.5)
-        look = _look(i)
-        axes.plot(values, places, **look | {"linestyle": "none"})
+        look = _look(i) | {"linestyle": "none", "markersize": _DOT}
+        axes.plot(values, places, **look)
         axes.hlines(places, low[i], high[i], color=look["color"], linewidth=1.6)
 
 

@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 
 _WHAT = {"wait": "contended lock wait", "holder_off": "preempted holder off CPU"}
 _MOST_LINES, _MOST_ROWS = 6, 3
+_HARDLY_ANY = 0.01
 
 
 @drawing()
@@ -46,16 +47,14 @@ def lock_waits(results: Results) -> "Figure":
     MissingExtraError
         If matplotlib is not installed.
     """
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import NullLocator
 
     plan = arranged(results, parameters(results), [], most_lines=_MOST_LINES, most_panels=_MOST_ROWS)
     cell, (rows, n_lines) = plan.at()
-    shown = np.flatnonzero(cell >= 0)
     counts = {}
     for name in _WHAT:
         histogram, edges = results.histogram(name)
-        pooled = np.zeros((rows * n_lines, histogram.shape[1]), dtype=np.int64)
-        np.add.at(pooled, cell[shown], histogram[shown])
+        pooled = np.array([histogram[cell == k].sum(axis=0) for k in range(rows * n_lines)])
         if pooled.any():
             counts[name] = pooled.reshape(rows, n_lines, -1)
     if not counts:
@@ -69,18 +68,32 @@ def lock_waits(results: Results) -> "Figure":
         for i, line in enumerate(lines):
             _survival(axes, i, line, edges)
     fewest = min(1 / line.sum() for lines in each for line in lines if line.any())
+    made.axes[0].set(yscale="log", ylim=(fewest / 1.5, 1.5))
+    made.axes[0].yaxis.set_major_formatter(percent)
+    for axes, lines in zip(made.axes, counts.values(), strict=False):
+        axes.set(xscale="log", xlim=_times(lines, edges))
+        axes.xaxis.set_major_formatter(unit_formatter("s"))
+    for axes in made.axes:
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
     axes = made.axes[0]
-    axes.set(xscale="log", yscale="log", ylim=(fewest / 1.5, 1.5))
-    axes.xaxis.set_major_formatter(unit_formatter("s"))
-    axes.yaxis.set_major_formatter(percent)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(NullFormatter())
     made.label("time", "share that is longer")
     made.figure.set_label(f"lock waits and off-CPU times of holders{what_is_shown(plan, 'lines')}")
     notes = [results.attributes.title, "pooled over replications and VMs"]
     notes += [note.replace("averaged", "pooled") for note in plan.notes]
     title = "How long contended locks are waited for, and preempted holders are off CPU"
     return finished(made.figure, title, notes, *legend_of(plan.lines, axes.get_lines()))
+
+
+def _times(counts: Array, edges: Array) -> tuple[float, float]:
+    """Return the ends of the axis, which begins where the first line begins to fall."""
+    lines = counts.reshape(-1, counts.shape[-1])
+    # The first bin, which holds 0 as well, is a step at the beginning.
+    later = lines[:, 1:].cumsum(axis=1)
+    begun = np.any(later > _HARDLY_ANY * lines[:, 1:].sum(axis=1, keepdims=True), axis=0)
+    first = 1 + int(begun.argmax()) if begun.any() else 0
+    last = int(np.flatnonzero(lines.any(axis=0))[-1])
+    return edges[first] / 1.1, edges[last] * 1.1
 
 
 def _survival(axes: "Axes", i: int, counts: Array, edges: Array) -> None:

@@ -10,6 +10,7 @@ from fastlhp.view.bars import time_split
 from fastlhp.view.curves import curve
 from fastlhp.view.distributions import lock_waits
 from fastlhp.view.maps import heat_map, winner_map
+from fastlhp.view.style import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["curve", "default_figures", "heat_map", "lock_waits", "time_split", "winner_map"]
 
 
+@drawing()
 def default_figures(results: Results) -> "list[tuple[str, str, Figure]]":
     """Draw what is interesting in a study.
 

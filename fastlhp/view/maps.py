@@ -91,7 +91,9 @@ def heat_map(results: Results, metric: str, x: str | None = None, y: str | None 
             text = write(float(f"{value:.2g}"))
             if text_width(text) < 0.85 * room:
                 colour = "white" if norm(value) < 0.55 else "black"
-                axes.text(column + 0.5, row + 0.5, text, color=colour, ha="center", va="center")
+                axes.text(
+                    column + 0.5, row + 0.5, text, color=colour, ha="center", va="center", in_layout=False
+                )
     _levels(made, across, up)
     # Beside all panels, so that these keep the same size.
     made.figure.colorbar(
@@ -167,7 +169,7 @@ def winner_map(
     alone = (effects.winner == winner[cell]) & (np.count_nonzero(effects.best, axis=1) == 1)
     unclear = np.bincount(cell[won & ~alone], minlength=len(winner)) > 0
 
-    names = Groups.of(kinds, len(results), brief=True)
+    names = Groups.of(kinds, len(results), brief=True, beside=shown)
     called = [names.names[names.code[int(index[:, k].max())]] for k in range(n_policies)]
     count = np.bincount(winner[winner >= 0], minlength=n_policies)
     order = [int(k) for k in np.argsort(-count, kind="stable") if count[k]]

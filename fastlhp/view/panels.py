@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastlhp.results.counters import Status
 from fastlhp.results.metrics import METRICS
@@ -29,7 +29,7 @@ class Panels:
     figure : matplotlib.figure.Figure
         The figure.
     axes : list of matplotlib.axes.Axes
-        The panels; all have the same limits.
+        The panels, which share their y axes, and all or those of a column their x axes.
     width : float
         About the width of a panel's axis, in inches.
     columns : int
@@ -45,13 +45,17 @@ class Panels:
     def of(
         cls, groups: Groups, height: float, *, labels: float = 0.9, columns: int | None = None
     ) -> "Panels":
-        """Make a figure whose panels are so high, and whose labels at the y axis take so many inches."""
+        """Make a figure whose panels are so high, and whose labels at the y axis take so many inches.
+
+        Panels have the same x axis; if `columns` are given, those of a column have.
+        """
         n = len(groups)
+        shared: Literal["all", "col"] = "col" if columns else "all"
         columns = columns or (2 if n == 4 else min(n, _COLUMNS))
         rows = -(-n // columns)
         width = _ALONE if n == 1 else _SEVERAL
         made = matplotlib().figure.Figure(figsize=(width, rows * height))
-        grid = made.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        grid = made.subplots(rows, columns, sharex=shared, sharey=True, squeeze=False)
         for axes in grid.flat[n:]:
             axes.remove()
         inner = (width - labels) / columns - _GAP

@@ -7,9 +7,10 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from os import PathLike
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastlhp.errors import FastlhpError
 from fastlhp.results.results import MissingExtraError
@@ -115,6 +116,10 @@ def matplotlib() -> ModuleType:
 def drawing() -> Iterator[None]:
     """Draw in the style of fastlhp, whatever the user's settings are; also a decorator."""
     module = matplotlib()
+    if module.rcParams["svg.hashsalt"] == _SETTINGS["svg.hashsalt"]:
+        # Already within; to set it all again takes long.
+        yield
+        return
     with module.style.context(["default", _SETTINGS]), warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -177,6 +182,8 @@ def finished(
     return made
 
 
+@cache
+@drawing()
 def text_width(text: str, size: float = _TEXT) -> float:
     """Return how wide a line is, in inches."""
     from matplotlib.font_manager import FontProperties
@@ -225,10 +232,22 @@ def shortened(text: str, most: int = 40) -> str:
 
 
 @drawing()
-def rendered(made: "Figure", kind: str) -> bytes:
-    """Return a figure as a file of a format, which is one of `FORMATS`; the same bytes every time."""
+def rendered(made: "Figure", kind: str, *, text: Literal["path", "none"] = "path") -> bytes:
+    """Return a figure as a file of a format, which is one of `FORMATS`; the same bytes every time.
+
+    With the `text` "none", an SVG has text in a font of the reader's instead of shapes, and is smaller.
+    """
     out = io.BytesIO()
-    made.savefig(out, format=kind, metadata=_METADATA[kind])
+    engine = made.get_layout_engine()
+    if engine is not None:
+        engine.execute(made)
+    # With an engine, matplotlib goes through all drawing once more than is needed.
+    made.set_layout_engine(None)
+    try:
+        with matplotlib().rc_context({"svg.fonttype": text}):
+            made.savefig(out, format=kind, metadata=_METADATA[kind])
+    finally:
+        made.set_layout_engine(engine)
     return _with_numbered_clips(out.getvalue()) if kind == "svg" else out.getvalue()
 
 

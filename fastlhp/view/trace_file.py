@@ -6,6 +6,7 @@ References
 """
 
 import json
+import math
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any, NamedTuple
@@ -151,8 +152,14 @@ class _Tracks:
         yield {"name": f"{what}_sort_index", "ph": "M", **where, "args": {"sort_index": index}}
 
 
+def _us(ns: int) -> float:
+    """Return a time in us that Perfetto, which cuts off 1000 times of it, reads as these very ns."""
+    us = ns / 1000
+    return us if int(us * 1000) == ns else math.nextafter(us, math.inf)
+
+
 def _slice(span: _Span, where: Event, name: str, category: str, **arguments: Any) -> Event:
-    times = {"ts": span.begin_ns / 1000, "dur": (span.end_ns - span.begin_ns) / 1000}
+    times = {"ts": _us(span.begin_ns), "dur": _us(span.end_ns - span.begin_ns)}
     return {"name": name, "cat": category, "ph": "X", **times, **where, "args": arguments}
 
 
@@ -188,7 +195,7 @@ def _vcpu_events(trace: Trace, tracks: _Tracks) -> Iterator[Event]:
             yield _slice(span, where, name, "state", **about, **on)
     for at_ns, v, pcpu, role in trace.preemptions[["at_ns", "vcpu", "pcpu", "role"]].tolist():
         who = {Role.NONE: "", Role.HOLDS: "lock holder "}.get(role, "lock waiter ")
-        at = {"ts": at_ns / 1000, **tracks.vcpu(v)}
+        at = {"ts": _us(at_ns), **tracks.vcpu(v)}
         name = f"{who}preempted"
         yield {"name": name, "cat": "preemption", "ph": "i", "s": "t", **at, "args": {"pcpu": pcpu}}
 
@@ -202,6 +209,6 @@ def _lock_events(trace: Trace, tracks: _Tracks) -> Iterator[Event]:
                 owner = trace.vcpu_names[span.vcpu] + off_cpu
                 yield _slice(span, where, owner, "owner", role=_ROLES[span.role])
         for span in _each(trace.waiter_spans(g)):
-            at = {"ts": span.begin_ns / 1000, **where}
+            at = {"ts": _us(span.begin_ns), **where}
             about = {"waiters": span.waiters}
-            yield {"name": f"waiters {lock}", "cat": "waiters", "ph": "C", **at, "args": about}
+            yield {"name": lock, "cat": "waiters", "ph": "C", **at, "args": about}

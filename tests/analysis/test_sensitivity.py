@@ -138,11 +138,15 @@ def ishigami(n, seed, replications=8, noise=0.5):
 # T. Ishigami, T. Homma, 1990, with a = 7 and b = 0.1: the variance and its parts.
 _WHOLE = 7**2 / 8 + 0.1 * np.pi**4 / 5 + 0.1**2 * np.pi**8 / 18 + 0.5
 ISHIGAMI = np.array([0.5 * (1 + 0.1 * np.pi**4 / 5) ** 2, 7**2 / 8, 0.0]) / _WHOLE
+ISHIGAMI_TOTAL = ISHIGAMI + np.array([1, 0, 1]) * 8 * 0.1**2 * np.pi**8 / 225 / _WHOLE
 
 
 def test_a_sampled_design():
     found = sensitivity(ishigami(4000, 3), "throughput")
-    assert found.design == "sampled" and np.isnan(found.total).all()
+    assert found.design == "sampled"
+    np.testing.assert_allclose(found.total, ISHIGAMI_TOTAL, atol=0.02)
+    assert np.all((found.total_low < ISHIGAMI_TOTAL) & (ISHIGAMI_TOTAL < found.total_high))
+    assert np.all(found.total_high - found.total_low < 0.15)
     # Thirty bins cannot follow the curve within a bin.
     np.testing.assert_allclose(found.first, ISHIGAMI, atol=0.04)
     assert found.first_low[2] == 0 and found.decisive == ["host.x1"]
@@ -163,6 +167,80 @@ def test_intervals_of_a_sampled_design_cover():
     assert np.all(covered / 300 > 0.93), covered / 300
 
 
+def with_policies(n, seed, crossed):
+    """Return a study of a sampled duration, a sampled number and three policies, and its total indices.
+
+    The metric is ``2 x + p + q x + |z - 0.3|``, with p and q of the policy; x and z are uniform in 0 to 1.
+    """
+    rng = np.random.default_rng(seed)
+    p, q = np.array([0, 1, 3]), np.array([0, -1, 1])
+    x, z = rng.random((2, n))
+    k = rng.integers(0, 3, n)
+    if crossed:
+        x, z, k = np.repeat(x, 3), np.repeat(z, 3), np.tile(np.arange(3), n)
+    mu = 2 * x + p[k] + q[k] * x + np.abs(z - 0.3)
+    y = mu[:, None] + 0.3 * rng.normal(size=(len(mu), 8)) + 0.3 * rng.normal(size=8)
+    columns = {
+        "vm.guest.hold": [f"{10 + 90 * value:.3f}us" for value in x],
+        "host.z": z,
+        "policy.guard": [["none", "delay", "monitor"][i] for i in k],
+    }
+    u = (np.arange(3000) + 0.5) / 3000
+    cells, alone = 2 * u[:, None] + p + q * u[:, None], np.abs(u - 0.3).var()
+    parts = np.array([cells.var(axis=0).mean(), alone, cells.var(axis=1).mean()])
+    return results_of(columns, throughput=y), parts / (cells.var() + alone)
+
+
+@pytest.mark.parametrize("crossed", [True, False])
+def test_total_indices_of_numbers_and_policies(crossed):
+    results, total = with_policies(200, 1, crossed)
+    found = sensitivity(results, "throughput")
+    assert found.design == "sampled"
+    np.testing.assert_allclose(found.total, total, atol=0.03)
+    assert np.all((found.total_low <= total) & (total <= found.total_high))
+    assert " % with its interactions" in sensitivity_sentence(found)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("study", ["ishigami", "crossed", "sampled"])
+@pytest.mark.parametrize("n", [60, 250])
+def test_intervals_of_total_indices_of_a_sampled_design_cover(study, n):
+    # Conservative: what is not fitted is within them.
+    covered = np.zeros(3)
+    for seed in range(300):
+        results, total = (
+            (ishigami(n, seed), ISHIGAMI_TOTAL)
+            if study == "ishigami"
+            else with_policies(n, seed, study == "crossed")
+        )
+        found = sensitivity(results, "throughput")
+        covered += (found.total_low <= total) & (total <= found.total_high)
+    assert np.all(covered / 300 > 0.93), covered / 300
+
+
+def test_what_polynomials_cannot_follow_is_left_open():
+    rng = np.random.default_rng(7)
+    x, noise = rng.random((2, 300)), 0.01 * rng.normal(size=(300, 8))
+    # Steps so narrow that no neighbour tells anything, of the first parameter only.
+    y = np.floor(1e6 * x[0]) % 7
+    found = sensitivity(
+        results_of({"host.a": x[0], "host.b": x[1]}, throughput=y[:, None] + noise), "throughput"
+    )
+    assert np.isnan(found.total).all() and np.all(found.total_high == 1) and np.all(found.total_low < 0.1)
+    few = sensitivity(
+        results_of({"host.a": x[0, :5], "host.b": x[1, :5]}, throughput=noise[:5]), "throughput"
+    )
+    assert np.isnan(few.total).all()
+    assert sensitivity_table([found, few])
+
+
+def test_parameters_that_advance_together_are_fitted():
+    x = np.random.default_rng(8).random(200)
+    columns = {"host.a": x, "host.b": 2 * x, "host.c": x[::-1]}
+    found = sensitivity(results_of(columns, throughput=np.tile((x + x[::-1] ** 2)[:, None], 4)), "throughput")
+    assert np.isfinite(found.total_low).all()
+
+
 def test_a_grid_with_holes_is_taken_as_it_is():
     axes = {"vm__guest__count": range(12), "host__pcpus": range(10), "policy__guard": ("none", "delay")}
     count, pcpus, guard = np.meshgrid(*(np.arange(len(a)) for a in axes.values()), indexing="ij")
@@ -173,7 +251,8 @@ def test_a_grid_with_holes_is_taken_as_it_is():
     np.testing.assert_allclose(
         found.first + np.array([11, 9, 1]) / 240 * (1 - indices(mu)[0]), indices(mu)[0], atol=0.015
     )
-    assert "needs a full grid" in sensitivity_table([found])
+    np.testing.assert_allclose(found.total, indices(mu)[1], atol=0.03)
+    assert "polynomials fitted" in sensitivity_table([found])
 
 
 def test_files_and_tables():

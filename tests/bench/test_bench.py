@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import fastlhp
-from fastlhp.bench.compare import as_markdown, as_table, disagreeing, measure
+from fastlhp.bench.compare import as_markdown, as_table, disagreeing, figure, measure
 from fastlhp.bench.contenders import CASES, Case, Contender, Measurement, available_contenders, study_of
 from fastlhp.cli.main import main
 
@@ -50,6 +50,19 @@ def test_ratios_and_disagreement():
     table = as_table(case)
     assert "| `P8-M1-n8` | 100.0 (1.00) | 20.0 (5.00) | 2000.0 (1/20) |" in as_markdown([case])
     assert "5.00" in table and "1/20" in table and "NO" in table and "661682" in table
+
+
+def test_the_figure_has_a_dot_for_each_contender_and_case():
+    pytest.importorskip("matplotlib")
+    contenders = [made_up("C", 1e7, 100), made_up("other", 5e5, 100)]
+    names = ("P8-M1-n8", "slice-100us")
+    made = figure([measure(name, contenders, rounds=1, seconds=0.1) for name in names])
+    (axes,) = made.axes
+    (dots,) = axes.collections
+    assert dots.get_offsets()[:, 0].tolist() == pytest.approx([100, 2000] * 2)
+    assert [text.get_text().strip() for text in axes.texts] == ["1.00", "1/20"] * 2
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(names)
+    assert [text.get_text() for text in made.legends[0].get_texts()] == ["C", "other"]
 
 
 def test_an_unknown_case():

@@ -50,6 +50,9 @@ def test_rendered():
     )
     assert "Title" in text and "hidden" not in text and "|---|" not in text
     assert "files.md" not in text
+    text = _rendered("![What it is](pictures/guard-delay.svg)\n")
+    assert "What it is:" in text
+    assert str(DOCS / "pictures" / "guard-delay.svg") in text.replace("\n", "")
     assert re.search("\x1b\\[", text)
 
 

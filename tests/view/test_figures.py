@@ -193,6 +193,25 @@ def test_lock_waits_are_survival_functions(files):
     for edge, share in list(zip(x, y, strict=True))[::40]:
         assert share == pytest.approx(pooled[edges[:-1] >= edge].sum() / pooled.sum())
     assert len(off.lines) == len(wait.lines) == 3 and np.all(np.diff(y) <= 0)
+    assert wait.yaxis.get_major_formatter()(1e-7) == "0.00001 %"
+
+
+def test_lock_waits_begin_where_there_are_some(tmp_path):
+    """Axes leave out times of which there are hardly any, and what is no wait at all; columns have their own."""
+    path = tmp_path / "waits.h5"
+    study = fastlhp.load(STUDY)
+    with ResultWriter(path, study) as writer:
+        vm = np.zeros((8, 1, len(VM_COUNTERS)), dtype=np.int64)
+        histogram = np.zeros((2, N_BINS), dtype=np.int64)
+        histogram[0, [0, 50, 200, 300]] = 5000, 5, 1000, 1000
+        histogram[1, [400, 500]] = 10
+        writer.write(ConfigurationResult(0, vm, np.zeros((8, len(HOST_COUNTERS)), dtype=np.int64), histogram))
+        writer.close()
+    results = fastlhp.open(path)
+    edges = results.histogram("wait")[1]
+    for axes, first, last in zip(figures.lock_waits(results).axes, (200, 400), (300, 500), strict=True):
+        low, high = axes.get_xlim()
+        assert edges[first - 5] < low <= edges[first + 1] and edges[last] <= high < edges[last + 5]
 
 
 def test_heat_map_has_the_means(files):
@@ -218,6 +237,42 @@ def test_winner_map_names_the_best_and_hatches_what_is_unclear(files):
     unclear = figures.winner_map(results, "throughput", "count", "slice")
     assert any(patch.get_hatch() for patch in unclear.axes[0].patches)
     assert unclear.legends[0].get_texts()[-1].get_text() == "cannot be told from others"
+
+
+def test_names_are_told_from_those_on_the_axes(tmp_path):
+    """A guard and a response of the kind none: which is which has to be said."""
+    guards = [{"kind": "none"}, {"kind": "delay"}]
+    results = fastlhp.open(
+        write(tmp_path / "both.h5", {"policy.guard": guards, "policy.response": RESPONSES[:2]})
+    )
+    figure = figures.curve(results, "throughput", "response")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "delay"]
+    sizes = {line.get_markersize() for line in figure.axes[0].get_lines()}
+    assert len(sizes) == 1, "dots beside each other are equally large"
+    locks = {"vm.guest.lock.kind": ["ticket", "queue"], "vm.guest.count": [1, 2]}
+    results = fastlhp.open(
+        write(tmp_path / "all.h5", {"policy.guard": guards, "policy.response": RESPONSES[:2], **locks})
+    )
+    figure = figures.winner_map(results, "throughput", "count", "response")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert not {"none, ticket", "none, queue"} & set(names)
+    assert all(name.startswith(("guard=none, ", "delay, ", "cannot")) for name in names)
+
+
+def test_bins_of_a_sampled_design_have_several_configurations(tmp_path):
+    study = STUDY | {"study": STUDY["study"] | {"design": {"kind": "sobol", "points": 64, "seed": 1}}}
+    sweep = {
+        "vm.guest.user": {"from": "10us", "to": "100us"},
+        "policy.scheduler.slice": {"from": "1ms", "to": "10ms"},
+        "policy.response": RESPONSES[:2],
+    }
+    axes, *_ = figures.curve(fastlhp.open(write(tmp_path / "s.h5", sweep, study)), "throughput", "user").axes
+    assert [len(line.get_xdata()) for line in axes.get_lines()] == [16, 16]
+    sweep["vm.guest.count"] = [1, 2, 3, 4]
+    study["study"]["design"]["points"] = 32
+    figure = figures.curve(fastlhp.open(write(tmp_path / "t.h5", sweep, study)), "throughput", "user")
+    assert len(figure.axes) == 4
+    assert {len(line.get_xdata()) for line in figure.axes[0].get_lines()} == {8}
 
 
 @pytest.mark.parametrize(

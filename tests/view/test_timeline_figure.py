@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.patches import Rectangle
+
 from fastlhp.data_files import data_path, toml_names
 from fastlhp.errors import FastlhpError
 from fastlhp.run.record import record
@@ -134,6 +136,42 @@ def test_preempted_holders_are_marked() -> None:
     (marks,) = [c for c in timeline(trace).axes[0].collections if len(c.get_offsets()) > 1]
     lost = trace.preemptions[trace.preemptions["role"] == Role.HOLDS]
     np.testing.assert_allclose(marks.get_offsets(), np.column_stack([lost["at_ns"] / 1e6, lost["pcpu"]]))
+
+
+def test_an_extension_ends_when_its_vcpu_yields() -> None:
+    """The outline of an extended slice leaves out the exit by which the vCPU gives up the rest of it."""
+    study = {
+        "study": {"name": "extra", "seed": 1, "duration": "40ms", "replications": 1},
+        "host": {"pcpus": 2, "frequency": "1GHz", "vm_exit": "50us"},
+        "policy": {
+            "scheduler": {"kind": "round_robin", "slice": "1ms"},
+            "guard": {"kind": "extra_slice", "length": "1ms"},
+            "response": {"kind": "yield", "spin_threshold": "20us"},
+        },
+        "vm": [
+            {
+                "name": "guest",
+                "count": 2,
+                "vcpus": 2,
+                "lock": {"kind": "ticket"},
+                "user": {"exponential": "50us"},
+                "hold": {"exponential": "200us"},
+            }
+        ],
+    }
+    trace = record(study)
+    (upper, _) = timeline(trace).axes
+    outlines = [patch for patch in upper.patches if isinstance(patch, Rectangle) and not patch.get_fill()]
+    ends = {(round(it.get_x() + it.get_width(), 6), int(it.get_y())) for it in outlines}
+    exits = np.concatenate([trace.pcpu_spans(p) for p in range(2)])
+    exits = exits[exits["state"] == State.EXIT]
+    begun = {(round(begin / 1e6, 6), p) for begin, p in exits[["begin_ns", "pcpu"]].tolist()}
+    assert len(ends & begun) >= 2
+    for it in outlines:
+        at = (exits["begin_ns"] + exits["end_ns"]) / 2e6
+        assert not np.any(
+            (exits["pcpu"] == int(it.get_y())) & (it.get_x() < at) & (at < it.get_x() + it.get_width())
+        )
 
 
 def area(shapes: list[Any]) -> float:

@@ -13,7 +13,7 @@ from fastlhp.data_files import data_path
 from fastlhp.errors import FastlhpError
 from fastlhp.run.record import record
 from fastlhp.run.trace import Role, State, Trace
-from fastlhp.view.trace_file import trace_events, write_trace
+from fastlhp.view.trace_file import _us, trace_events, write_trace
 
 REQUIRED = {
     "M": {"name", "pid", "tid", "args"},
@@ -37,9 +37,9 @@ def trace(request: pytest.FixtureRequest) -> Trace:
 
 
 def ns(us: float) -> int:
-    """What was a whole number of ns."""
-    assert round(1000 * us) == pytest.approx(1000 * us, abs=1e-3)
-    return round(1000 * us)
+    """A time as Perfetto reads it, which cuts off decimals; it was a whole number of ns."""
+    assert int(1000.0 * us) == pytest.approx(1000 * us, abs=1e-3)
+    return int(1000.0 * us)
 
 
 def tracks_of(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -122,7 +122,7 @@ def test_counters_of_waiters(trace: Trace) -> None:
     middle = (trace.times[:-1] + trace.times[1:]) / 2
     for g, name in enumerate(trace.lock_names):
         counts = [event for event in tracks[name] if event["ph"] == "C"]
-        assert {event["name"] for event in counts} == {f"waiters {name}"}
+        assert {event["name"] for event in counts} == {name}
         last = np.searchsorted([ns(event["ts"]) for event in counts], middle) - 1
         said = np.array([event["args"]["waiters"] for event in counts])[last]
         waits = (trace.role == Role.WAITS) & (trace.lock == g)
@@ -136,6 +136,50 @@ def test_preemptions(trace: Trace) -> None:
     assert len(said) == totals["preemptions"].sum()
     assert said.count("lock holder preempted") == totals["lhp_events"].sum()
     assert said.count("lock waiter preempted") == totals["lwp_events"].sum()
+
+
+def test_what_perfetto_takes(trace: Trace, tmp_path: Path) -> None:
+    """The rules of its importer of JSON: types of fields, scopes, counters by process and name, one dictionary an event."""
+    path = tmp_path / "trace.json"
+    write_trace(trace, path)
+    content = json.loads(path.read_text(encoding="ascii"), parse_constant=pytest.fail)
+    assert list(content)[-1] == "traceEvents" and isinstance(content["otherData"], dict)
+    counters: dict[tuple[int, str], set[int]] = defaultdict(set)
+    names: dict[str, dict[Any, str]] = {"process_name": {}, "thread_name": {}}
+    for event in content["traceEvents"]:
+        # Numbers, since strings are taken for names; tid alone tells threads apart.
+        assert all(
+            isinstance(event[key], int) and 0 < event[key] < 2**32 for key in ("pid", "tid") if key in event
+        )
+        assert isinstance(event["name"], str) and event["name"] and isinstance(event["args"], dict)
+        if event["ph"] == "M":
+            if event["name"] in names:
+                key = event["pid"] if event["name"] == "process_name" else event["tid"]
+                assert key not in names[event["name"]] and event["args"]["name"]
+                names[event["name"]][key] = event["args"]["name"]
+            continue
+        assert (
+            event["ts"] >= 0
+            and event["tid"] in names["thread_name"]
+            and event["pid"] in names["process_name"]
+        )
+        if event["ph"] == "C":
+            (value,) = event["args"].values()
+            assert isinstance(value, int) and value >= 0
+            counters[event["pid"], event["name"]].add(event["tid"])
+        elif event["ph"] == "i":
+            assert event["s"] == "t"
+        else:
+            assert event["ph"] == "X" and event["dur"] > 0
+    assert len(counters) == len(trace.lock_names) and all(len(threads) == 1 for threads in counters.values())
+
+
+@pytest.mark.parametrize("first", [0, 10**6, 10**9, 10**12])
+def test_no_nanosecond_is_lost(first: int) -> None:
+    times = np.random.default_rng(1).integers(first, 2 * first + 10**6, 20_000).tolist()
+    assert [int(_us(ns) * 1000.0) for ns in times] == times
+    assert [round(_us(ns), 3) for ns in times] == [ns / 1000 for ns in times]
+    assert any(int(ns / 1000 * 1000.0) != ns for ns in times)
 
 
 def test_the_file(tmp_path: Path) -> None:
