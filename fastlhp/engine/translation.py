@@ -65,6 +65,8 @@ class Translation:
         self._entry = entry
         self._made = b""
         self._process: subprocess.Popen[bytes] | None = None
+        if getattr(sys, "frozen", False):
+            return  # the executable is no interpreter
         try:
             # A file, because a pipe would have to be served from both ends.
             with tempfile.TemporaryFile() as source:
@@ -93,4 +95,4 @@ def _start(command: list[str], source: Any) -> subprocess.Popen[bytes]:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(_object_file(sys.stdin.read(), sys.argv[1]))
+    sys.stdout.buffer.write(_object_file(sys.stdin.buffer.read().decode(), sys.argv[1]))

@@ -106,3 +106,10 @@ def test_part_without_another_process(with_part, monkeypatch, executable):
     """Where that fails, or cannot be started, this process does its work."""
     monkeypatch.setattr(translation.sys, "executable", executable)
     assert with_part(5) == 40
+
+
+def test_part_in_a_frozen_application(with_part, monkeypatch):
+    """Its executable is no interpreter, and is not started."""
+    monkeypatch.setattr(translation.sys, "frozen", True, raising=False)
+    monkeypatch.setattr(translation, "_start", None)
+    assert with_part(5) == 40
