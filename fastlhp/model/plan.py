@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -730,10 +730,35 @@ class Plan:
             flat += position[number] * stride
         return part.variants[flat]
 
+    @cached_property
+    def _groups(self) -> list[int]:
+        """The parts that are groups of VMs."""
+        return [name for name in self.parts if isinstance(name, int)]
+
+    @cached_property
+    def _lengths(self) -> tuple[int, ...]:
+        """Lengths of the axes, the last first."""
+        return self.shape[::-1]
+
+    def of_part(self, name: str | int, value: Callable[[Any], float]) -> Any:
+        """Return a number that a part decides, shape (configuration,); asked for once for each of its variants."""
+        part = self.parts[name]
+        values = np.array([0 if variant is None else value(variant) for variant in part.variants])
+        combinations = np.arange(self.n_configurations) if self._kept is None else self._kept
+        flat = np.zeros(len(combinations), dtype=np.int64)
+        for number, stride in zip(part.axes, part.strides, strict=True):
+            below = math.prod(self.shape[number + 1 :])
+            flat += combinations // below % self.shape[number] * stride
+        return values[flat]
+
+    def of_vms(self, value: Callable[[VmGroup], float]) -> list[Any]:
+        """Return numbers that the groups of VMs decide, for each group of shape (configuration,)."""
+        return [self.of_part(name, value) for name in self._groups]
+
     def _position(self, index: int) -> list[int]:
         combination = index if self._kept is None else int(self._kept[index])
         position = []
-        for length in reversed(self.shape):
+        for length in self._lengths:
             combination, own = divmod(combination, length)
             position.append(own)
         return position[::-1]
@@ -757,8 +782,7 @@ class Plan:
         """Return a configuration."""
         position = self._position(index)
         window: StudyForm = self._variant("study", position)
-        names = (name for name in self.parts if isinstance(name, int))
-        groups: Iterator[VmGroup] = (self._variant(name, position) for name in names)
+        groups: list[VmGroup] = [self._variant(name, position) for name in self._groups]
         return Configuration(
             index=index,
             labels={
@@ -770,7 +794,7 @@ class Plan:
             scheduler=self._variant("scheduler", position),
             guard=self._variant("guard", position),
             response=self._variant("response", position),
-            vms=tuple(vm for group in groups for vm in group.vms),
+            vms=groups[0].vms if len(groups) == 1 else tuple(vm for group in groups for vm in group.vms),
             has_auto_warmup=window.warmup is None,
         )
 

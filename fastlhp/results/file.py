@@ -38,6 +38,7 @@ from fastlhp.results.metrics import (
     Context,
     Level,
     Metric,
+    VmTable,
     missing_value,
 )
 from fastlhp.results.results import Attributes, Member, Results, coordinate_array, now
@@ -59,6 +60,8 @@ _MAX_CHUNK_BYTES = 1024**2
 # Limits of the counters of one block, and of all that wait for their block to be complete.
 _BLOCK_BYTES = 32 * 1024**2
 _PENDING_BYTES = 192 * 1024**2
+# Configurations whose VMs are written at a time.
+_ROWS_AT_A_TIME = 2**16
 _STRING = h5py.string_dtype()
 _ZLIB_HEADER = b"\x78\x5e"
 _ZLIB_EMPTY_LAST_BLOCK = b"\x03\x00"
@@ -426,14 +429,15 @@ class ResultWriter:
         )
         own = {"coordinates": "name vcpus weight"}
         for name, dtype, long_name, values in (
-            ("name", _STRING, "Name of the VM", context.names),
-            ("vcpus", context.vcpus.dtype, "vCPUs of the VM", context.vcpus),
-            ("weight", context.weight.dtype, "Weight of the VM", context.weight),
+            ("name", _STRING, "Name of the VM", context.kinds.names),
+            ("vcpus", context.kinds.vcpus.dtype, "vCPUs of the VM", context.kinds.vcpus),
+            ("weight", context.kinds.weight.dtype, "Weight of the VM", context.kinds.weight),
         ):
             about = {"units": "1", "long_name": long_name}
             dataset = self._variable(group, name, [configuration, vm], dtype, about)
-            if values.size:
-                dataset[...] = values
+            for first in range(0, len(context) if values.size else 0, _ROWS_AT_A_TIME):
+                rows = slice(first, first + _ROWS_AT_A_TIME)
+                dataset[rows] = values[context.kind[rows]]
         for metric in METRICS.values():
             if "vm" in metric.levels:
                 about = {"units": metric.units, "long_name": metric.vm_long_name or metric.long_name, **own}
@@ -653,9 +657,12 @@ class FileData:
                     duration_s=file["duration"][...],
                     pcpus=file["pcpus"][...],
                     frequency_hz=file["frequency"][...],
-                    vcpus=file["vm/vcpus"][...],
-                    weight=file["vm/weight"][...],
-                    names=file["vm/name"].asstr()[...],
+                    kinds=VmTable(
+                        vcpus=file["vm/vcpus"][...],
+                        weight=file["vm/weight"][...],
+                        names=file["vm/name"].asstr()[...],
+                    ),
+                    kind=np.arange(self._n_configurations),
                 )
         return self._context
 

@@ -22,8 +22,8 @@ from fastlhp.engine.block import (
 )
 from fastlhp.engine.encode import Encoded, Shared, has_choice
 from fastlhp.engine.state import LANES, TILE
-from fastlhp.model.configuration import Configuration
-from fastlhp.model.study import Study
+from fastlhp.model.study import Configurations, Study
+from fastlhp.model.vm import VmGroup
 from fastlhp.results.counters import (
     EARLY_COUNTERS,
     N_BINS,
@@ -55,33 +55,60 @@ _EARLY = [VM_INDEX[name] for name in EARLY_COUNTERS]
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """What configurations must have in common to share a block."""
+    """What configurations must have in common to share a block; `n_tile` is a rounded number."""
 
     n_tile: int
     choices: bool
 
 
-def shape_of(configuration: Configuration) -> Shape:
-    """Shape of a configuration; numbers of pCPUs are rounded up so that neighbours share a block."""
-    n_tile = -(-configuration.host.pcpus // TILE)
-    n_tile = n_tile if n_tile <= 2 else 1 << (n_tile - 1).bit_length()
-    return Shape(n_tile, any(has_choice(vm) for vm in configuration.vms))
+class Sizes:
+    """How large the configurations of a study are.
+
+    Parameters
+    ----------
+    configurations : Configurations
+        Of the study; none of them is made.
+
+    Attributes
+    ----------
+    shapes : list of Shape
+        Those that there are, small ones first; numbers of pCPUs are rounded up so that neighbours share a block.
+    shape : ndarray of int64, shape (configuration,)
+        Which of them each configuration has.
+    """
+
+    def __init__(self, configurations: Configurations) -> None:
+        counts = configurations.of_vms(lambda group: group.count)
+
+        def total(value: Callable[[VmGroup], float]) -> Any:
+            return sum(count * each for count, each in zip(counts, configurations.of_vms(value), strict=True))
+
+        n_pcpu = configurations.of_part("host", lambda host: host.pcpus)
+        self._numbers = {
+            "n_pcpu": n_pcpu,
+            "n_vcpu": total(lambda group: group.model.vcpus),
+            "n_vm": sum(counts),
+            "n_lock": total(lambda group: group.model.lock.count),
+        }
+        choices = total(lambda group: has_choice(group.model)) > 0
+        found, self.shape = np.unique(2 * _tiles(n_pcpu) + choices, return_inverse=True)
+        self.shapes = [Shape(int(code) // 2, bool(code % 2)) for code in found]
+
+    def rooms(self, indices: NDArray[np.int64]) -> dict[Shape, dict[str, int]]:
+        """Return the largest numbers among some configurations, for each of their shapes."""
+        shape = self.shape[indices]
+        return {
+            self.shapes[number]: {
+                name: int(values[indices[shape == number]].max()) for name, values in self._numbers.items()
+            }
+            for number in np.unique(shape)
+        }
 
 
-@dataclass
-class _Room:
-    """The largest numbers among the configurations of one shape."""
-
-    n_pcpu: int = 1
-    n_vcpu: int = 1
-    n_vm: int = 1
-    n_lock: int = 1
-
-    def include(self, configuration: Configuration) -> None:
-        self.n_pcpu = max(self.n_pcpu, configuration.host.pcpus)
-        self.n_vcpu = max(self.n_vcpu, configuration.n_vcpu)
-        self.n_vm = max(self.n_vm, len(configuration.vms))
-        self.n_lock = max(self.n_lock, sum(vm.lock.count for vm in configuration.vms))
+def _tiles(n_pcpu: NDArray[np.int64]) -> NDArray[np.int64]:
+    different, which = np.unique(-(-n_pcpu // TILE), return_inverse=True)
+    rounded = [n if n <= 2 else 1 << (n - 1).bit_length() for n in different.tolist()]
+    return np.array(rounded, np.int64)[which]
 
 
 @dataclass
@@ -131,24 +158,18 @@ class _Plan:
 
     def __init__(self, study: Study, work: Work) -> None:
         self._study = study
-        self._configurations = study.configurations
         self._work = work
         self._lock = threading.Lock()
         self._units: dict[Shape, deque[_Unit]] = {}
         self._begun: dict[int, _Begun] = {}
         self._n_settling = 0
         self._shared = Shared()
-        self.rooms: dict[Shape, _Room] = {}
-        indices: dict[Shape, list[int]] = {}
-        for index in work.indices:
-            configuration = self._configurations[index]
-            shape = shape_of(configuration)
-            indices.setdefault(shape, []).append(index)
-            self.rooms.setdefault(shape, _Room()).include(configuration)
+        self._sizes = sizes = Sizes(study.configurations)
+        indices = np.asarray(work.indices, np.int64)
+        self.rooms = sizes.rooms(indices)
         # Large hosts first: the small ones then fill the time until the last thread is done.
-        self._queue = deque(
-            (shape, index) for shape in sorted(indices, reverse=True) for index in indices[shape]
-        )
+        self._queue = indices[np.argsort(-sizes.shape[indices], kind="stable")]
+        self._n_taken = 0
 
     @property
     def may_grow(self) -> bool:
@@ -166,9 +187,13 @@ class _Plan:
             for wanted in sorted(self._units, reverse=True) if shape is None else [shape]:
                 if self._units.get(wanted):
                     return wanted, self._units[wanted].popleft()
-            if not self._queue or shape not in (None, self._queue[0][0]):
+            if self._n_taken == len(self._queue):
                 return None
-            wanted, index = self._queue.popleft()
+            index = int(self._queue[self._n_taken])
+            wanted = self._sizes.shapes[self._sizes.shape[index]]
+            if shape not in (None, wanted):
+                return None
+            self._n_taken += 1
             self._n_settling += 1
         # Pilots may take a while: meanwhile others take what is there.
         configuration = settled(self._study, index)
@@ -249,10 +274,10 @@ class _Run:
         room = self.plan.rooms[shape]
         block = Block(
             self.seed,
-            n_pcpu=room.n_pcpu,
-            n_vcpu=room.n_vcpu,
-            n_vm=room.n_vm,
-            n_lock=room.n_lock,
+            n_pcpu=room["n_pcpu"],
+            n_vcpu=room["n_vcpu"],
+            n_vm=room["n_vm"],
+            n_lock=room["n_lock"],
             choices=shape.choices,
         )
         units: list[_Unit] = []
