@@ -146,6 +146,11 @@ class Study:
         return self._plan.window(0).design
 
     @property
+    def keeps_replications(self) -> bool:
+        """Whether a result file keeps the values of each replication; otherwise it keeps summaries."""
+        return self._plan.window(0).store == "replications"
+
+    @property
     def axes(self) -> tuple[Axis, ...]:
         """What is swept: an axis for each list, each table of lists that advance together, and all ranges."""
         return tuple(self._plan.axes)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
@@ -33,7 +33,7 @@ _PROFILE_HELP = "a profile"
 _LOCK_HELP = 'a table { kind = "...", count, ... }, unless the preset brings a lock'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VmSpec:
     """One VM, as the engine sees it.
 
@@ -75,7 +75,7 @@ class VmSpec:
         return self.user.mean_ns + self.kernel.mean_ns + self.hold.mean_ns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class VmGroup:
     """Equal VMs.
 
@@ -90,11 +90,16 @@ class VmGroup:
     model: VmSpec
     count: int
 
-    @cached_property
+    @property
     def vms(self) -> tuple[VmSpec, ...]:
         """The VMs, named by group and number."""
-        names = (f"{self.model.name}.{number}" for number in range(self.count))
-        return tuple(replace(self.model, name=name) for name in names)
+        return _vms(self)
+
+
+@lru_cache(maxsize=4096)
+def _vms(group: VmGroup) -> tuple[VmSpec, ...]:
+    names = (f"{group.model.name}.{number}" for number in range(group.count))
+    return tuple(replace(group.model, name=name) for name in names)
 
 
 def default_name(index: int) -> str:

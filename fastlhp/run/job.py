@@ -186,6 +186,7 @@ class Job:
             self.path,
             self.study,
             force=self._force,
+            replications=self.store.widest(self._looks) if self._looks.may_grow else None,
             provenance=manifest.about["provenance"],
             created=manifest.about["created"],
             fingerprint=manifest.fingerprint,

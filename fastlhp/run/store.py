@@ -684,6 +684,12 @@ class Store:
                 gaps[index].append(range(at, wanted(index)))
         return Work(looks.first if looks else replications, left, gaps, len(indices), int(done.sum()))
 
+    def widest(self, looks: Looks) -> int:
+        """Return how many replications the finished configuration with the most of them has."""
+        rows = self._rows()
+        done = np.bincount(rows[:, 0], weights=rows[:, 2]).astype(np.int64)
+        return max((int(n) for index, n in enumerate(done) if n and n == looks.total(index)), default=1)
+
     def parts(self) -> Iterator[ConfigurationResult]:
         """Yield all that is finished, in the order of configurations and replications, nothing twice."""
         for _, _, parts in self._by_configuration():
