@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,21 +22,16 @@ from fastlhp.policies import kinds
 SHORT_PHASES = 4
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
 _Row = dict[str, Any]
+_GROUP = operator.attrgetter("group")
 ALWAYS = state.FOREVER
 """Longer than until any intervention."""
 _MOST_SHARED = 10_000
+_RECORDS_AT_A_TIME = 64
 
 
 def has_choice(spec: VmSpec) -> bool:
     """Whether the cycles of a VM differ by more than their user and hold times."""
     return spec.lock.count > 1 or not spec.kernel.is_zero or spec.halt_probability > 0
-
-
-def _phase_ns(specs: Sequence[VmSpec]) -> float:
-    """Mean length of the phases of running guests."""
-    return sum(spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns) for spec in specs) / (
-        2 * sum(spec.vcpus for spec in specs)
-    )
 
 
 @functools.cache
@@ -60,8 +56,8 @@ class Encoded:
 
     Attributes
     ----------
-    record : ndarray of CONFIG, shape (1,)
-        The configuration.
+    address : int
+        Of the configuration's record.
     n_tile, n_lock, n_vcpu, n_vm : int
         What a block needs room for.
     needs_choice : bool
@@ -87,9 +83,7 @@ class Encoded:
         }
         if base.threshold is None and vms.has_patience:
             config["threshold"] = shared.distribution(Constant(state.FOREVER))
-        self.record = np.array([tuple(config.values())], state.CONFIG)
-        # Asked for often, and slow to find out.
-        self.address = int(self.record.ctypes.data)
+        self.address = shared.configurations.add([tuple(config.values())])
         self.warmup_ns = configuration.warmup_ns
         self.n_tile = -(-n_pcpu // state.TILE)
         self.n_lock = vms.n_lock
@@ -113,13 +107,35 @@ class _Vms(NamedTuple):
     address: int
     n_vcpu: int
     n_lock: int
-    phase_ns: float
+    phase_ns: float  # mean length of the phases of running guests
     is_weighted: bool
     is_scalar: bool
     has_line: bool
     has_patience: bool
     gives_way: bool
     needs_choice: bool
+
+
+class _Records:
+    """Memory of records, many at a time; an array for each of them would be slow to make."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.n = 0
+        self._arrays = [np.zeros(0, dtype)]
+        self._n_free = 0
+
+    def add(self, rows: list[tuple[Any, ...]]) -> int:
+        """Keep records side by side, and return the address of the first."""
+        if self._n_free < len(rows):
+            self._n_free = max(len(rows), _RECORDS_AT_A_TIME)
+            self._arrays.append(np.zeros(self._n_free, self._arrays[0].dtype))
+            self._address = int(self._arrays[-1].ctypes.data)
+        array = self._arrays[-1]
+        first = len(array) - self._n_free
+        array[first : first + len(rows)] = rows
+        self._n_free -= len(rows)
+        self.n += len(rows)
+        return self._address + first * array.itemsize
 
 
 class Shared:
@@ -129,6 +145,8 @@ class Shared:
     """
 
     def __init__(self) -> None:
+        self.configurations = _Records(state.CONFIG)
+        self._vm_records = _Records(state.VM_CONFIG)
         self._alive: list[Any] = []
         self._distributions: dict[Distribution, int] = {}
         self._policies: dict[PolicyParameters, int] = {}
@@ -139,7 +157,7 @@ class Shared:
     @property
     def is_full(self) -> bool:
         """Whether there is so much in it that a new one should be begun."""
-        return len(self._alive) > _MOST_SHARED
+        return max(len(self._alive), self.configurations.n) > _MOST_SHARED
 
     def base(self, configuration: Configuration) -> _Base:
         """What host and policy of a configuration decide."""
@@ -176,33 +194,36 @@ class Shared:
             return self._vms[key]
         rows: list[tuple[Any, ...]] = []
         different: list[_Row] = []
-        first_vcpu = first_lock = 0
+        locks: list[PolicyParameters] = []
+        n_vcpu = n_lock = 0
+        work_ns = 0.0
         # VMs of one group differ in nothing else.
-        for _, group in itertools.groupby(specs, lambda spec: spec.group):
+        for _, group in itertools.groupby(specs, _GROUP):
             row: _Row = {}
             for spec in group:
                 row = row or self._vm(spec, threshold, wakeup)
-                row |= {"first_vcpu": first_vcpu, "first_lock": first_lock}
+                row["first_vcpu"], row["first_lock"] = n_vcpu, n_lock
                 rows.append(tuple(row.values()))
-                first_vcpu += spec.vcpus
-                first_lock += spec.lock.count
+                n_vcpu += spec.vcpus
+                n_lock += spec.lock.count
+                work_ns += spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns)
             different.append(row)
-        vms = np.array(rows, state.VM_CONFIG)
+            locks.append(spec.lock)
         words = [row["lock_word"] for row in different]
         in_line = state.WORD_FORESEEABLE | state.WORD_LINE
         found = self._vms[key] = _Vms(
-            address=vms.ctypes.data,
-            n_vcpu=first_vcpu,
-            n_lock=first_lock,
-            phase_ns=_phase_ns(specs),
+            address=self._vm_records.add(rows),
+            n_vcpu=n_vcpu,
+            n_lock=n_lock,
+            phase_ns=work_ns / (2 * n_vcpu),
             is_weighted=len({row["weight"] for row in different}) > 1,
-            is_scalar=all(word & state.WORD_SCALAR for word in words),
-            has_line=any(word & in_line == in_line for word in words),
-            has_patience=any(row["patience"] for row in different),
-            gives_way=any(hasattr(_policy(spec.lock), "tries_until") for spec in specs),
-            needs_choice=any(row["has_choice"] for row in different),
+            is_scalar=all([word & state.WORD_SCALAR for word in words]),
+            has_line=in_line in [word & in_line for word in words],
+            has_patience=any([row["patience"] for row in different]),
+            gives_way=any([hasattr(_policy(lock), "tries_until") for lock in locks]),
+            needs_choice=any([row["has_choice"] for row in different]),
         )
-        self._alive.append((specs, vms))
+        self._alive.append(specs)
         return found
 
     def _vm(self, spec: VmSpec, threshold: Distribution | None, wakeup: Distribution | None) -> _Row:

@@ -1,8 +1,9 @@
 """The VMs of a study: ``[[vm]]``, a group of equal VMs each."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
@@ -98,8 +99,12 @@ class VmGroup:
 
 @lru_cache(maxsize=4096)
 def _vms(group: VmGroup) -> tuple[VmSpec, ...]:
-    names = (f"{group.model.name}.{number}" for number in range(group.count))
-    return tuple(replace(group.model, name=name) for name in names)
+    # Not by `replace`, which is slow: sweeps make very many of them.
+    others = _OTHERS(group.model)
+    return tuple(VmSpec(f"{group.model.name}.{number}", *others) for number in range(group.count))
+
+
+_OTHERS = attrgetter(*(field.name for field in fields(VmSpec) if field.name != "name"))
 
 
 def default_name(index: int) -> str:
