@@ -37,9 +37,10 @@ class Configurations(Sequence[Configuration]):
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._n = plan.n_configurations
 
     def __len__(self) -> int:
-        return self._plan.n_configurations
+        return self._n
 
     @overload
     def __getitem__(self, index: int) -> Configuration: ...
@@ -125,7 +126,7 @@ class Study:
         """Number of configurations; does not make them."""
         return self._plan.n_configurations
 
-    @property
+    @cached_property
     def configurations(self) -> Configurations:
         """All configurations, in file order of the sweep, the first path slowest."""
         return Configurations(self._plan)

@@ -345,6 +345,7 @@ def provenance(threads: int | None = None, command: Sequence[str] | None = None)
     return {
         "command": list(sys.argv if command is None else command),
         "threads": threads,
+        "host": platform.node(),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": _cpu_model(),

@@ -43,10 +43,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Manifest",
+    "Session",
     "Store",
     "StoreError",
     "Survey",
     "read_manifest",
+    "read_sessions",
     "read_shard",
     "shard_files",
     "survey",
@@ -60,6 +62,7 @@ FLUSH_S = 5.0
 
 _MANIFEST = "manifest.json"
 _PREFIX, _SUFFIX, _REFUSED, _TEMPORARY = "shard-", ".npz", ".refused", ".tmp"
+_SESSION, _LINES = "session-", ".jsonl"
 _SHARD_BYTES = 8 * 1024**2
 _PENDING_BYTES = 4 * _SHARD_BYTES
 _OPEN_SHARDS = 6
@@ -201,10 +204,78 @@ def read_manifest(directory: str) -> Manifest:
 
 def shard_files(directory: str) -> list[str]:
     """Return the paths of the shards in a run's folder."""
+    return _files(directory, _PREFIX, _SUFFIX)
+
+
+def _files(directory: str, prefix: str, suffix: str) -> list[str]:
     names = sorted(os.listdir(directory))
     return [
-        os.path.join(directory, name) for name in names if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+        os.path.join(directory, name) for name in names if name.startswith(prefix) and name.endswith(suffix)
     ]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one process did for a run: a run that is resumed has several.
+
+    Attributes
+    ----------
+    about : dict
+        When and how it was begun: ``created``, ``provenance``.
+    shards : list of tuple of float, int and int
+        Of each shard that it wrote: when, in s after its beginning, and how many replications and events are in it.
+    """
+
+    about: dict[str, Any]
+    shards: list[tuple[float, int, int]]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time until its last shard."""
+        return self.shards[-1][0] if self.shards else 0.0
+
+    @property
+    def replications(self) -> int:
+        """Replications that it finished."""
+        return sum(shard[1] for shard in self.shards)
+
+    @property
+    def events(self) -> int:
+        """Events of these."""
+        return sum(shard[2] for shard in self.shards)
+
+    def described(self) -> dict[str, Any]:
+        """Return what a result file says of it."""
+        return {
+            "created": self.about.get("created", ""),
+            **self.about.get("provenance", {}),
+            "seconds": self.seconds,
+            "replications": self.replications,
+            "events": self.events,
+            "shards": self.shards,
+        }
+
+
+def read_sessions(directory: str) -> list[Session]:
+    """Return the sessions of a run, the first one first; lines that cannot be read are left out."""
+    sessions = []
+    for path in _files(directory, _SESSION, _LINES):
+        try:
+            with open(path, encoding="utf-8") as file:
+                about, *lines = [
+                    json.loads(line) for line in file.read(_MAX_BYTES).splitlines() if _is_whole(line)
+                ]
+            shards = [(float(seconds), int(n), int(events)) for seconds, n, events in lines]
+            if isinstance(about, dict) and isinstance(about.get("provenance", {}), dict):
+                sessions.append(Session(about, shards))
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue
+    return sessions
+
+
+def _is_whole(line: str) -> bool:
+    """Say whether a line was written to its end."""
+    return line.endswith(("}", "]"))
 
 
 def _write_durably(directory: str, name: str, content: bytes) -> None:
@@ -381,6 +452,8 @@ class Survey:
         Replications a second, between the first shard and the last.
     events : int
         Simulated events of what is finished.
+    sessions : list of Session
+        What processes have done for it so far.
     """
 
     manifest: Manifest
@@ -391,6 +464,7 @@ class Survey:
     last: float | None
     per_second: float | None
     events: int
+    sessions: list[Session]
 
 
 def survey(directory: str) -> Survey:
@@ -433,6 +507,7 @@ def survey(directory: str) -> Survey:
         max(times, default=None),
         later / seconds if seconds > 0 else None,
         n_events,
+        read_sessions(directory),
     )
 
 
@@ -488,6 +563,10 @@ class Store:
     ) -> None:
         self.directory = directory
         self.manifest = manifest
+        # That of an earlier session takes its place.
+        self._about = manifest.about
+        self._began = time.monotonic()
+        self._session = ""
         self._lock = threading.Condition()
         self._pending: list[ConfigurationResult] = []
         self._pending_bytes = 0
@@ -622,12 +701,40 @@ class Store:
         content = _pack(parts, self.manifest.identity)
         name = _name_of(content)
         _write_durably(self.directory, name, content)
+        self._note(parts)
         with self._lock:
             del self._pending[: len(pending)]
             self._oldest = time.monotonic()
             self._pending_bytes -= sum(map(_size, pending))
             self._add(os.path.join(self.directory, name), parts)
             self._lock.notify_all()
+
+    def _note(self, parts: Sequence[ConfigurationResult]) -> None:
+        """Write down when a shard was written, and what is in it."""
+        lines = [json.dumps(self._entry(parts))]
+        # Nobody's results depend on it: a full disk ends the run at the next shard.
+        with contextlib.suppress(OSError):
+            if not self._session:
+                number = 1 + len(_files(self.directory, _SESSION, _LINES))
+                self._session = os.path.join(self.directory, f"{_SESSION}{number:04}{_LINES}")
+                lines.insert(0, json.dumps(self._about))
+            with open(self._session, "a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+
+    def _entry(self, parts: Sequence[ConfigurationResult]) -> tuple[float, int, int]:
+        n_events = sum(int(part.host[:, HOST_INDEX["events"]].sum()) for part in parts)
+        seconds = round(time.monotonic() - self._began, 3)
+        return seconds, sum(len(part.host) for part in parts), n_events
+
+    def sessions(self) -> list[Session]:
+        """Return what each process did; of this one also what is in no shard yet."""
+        sessions = read_sessions(self.directory)
+        with self._lock:
+            if self._pending and not self._session:
+                sessions.append(Session(dict(self._about), []))
+            if self._pending and sessions:
+                sessions[-1].shards.append(self._entry(self._pending))
+        return sessions
 
     def _add(self, path: str, parts: Sequence[ConfigurationResult]) -> None:
         self._tables.append(_table(parts, len(self._shards)))
@@ -740,7 +847,8 @@ class Store:
     def _clear(self) -> None:
         # The manifest last: a folder with shards but no manifest could not be gone on with.
         self._remove_temporary()
-        for path in [*shard_files(self.directory), os.path.join(self.directory, _MANIFEST)]:
+        sessions = _files(self.directory, _SESSION, _LINES)
+        for path in [*sessions, *shard_files(self.directory), os.path.join(self.directory, _MANIFEST)]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self.release()
