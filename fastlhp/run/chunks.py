@@ -14,7 +14,7 @@ import numpy as np
 
 from fastlhp.errors import first_few
 from fastlhp.model.study import DICTIONARY, Study, load
-from fastlhp.results.counters import ConfigurationResult
+from fastlhp.results.counters import ConfigurationResult, joined
 from fastlhp.run.executors import ExecutorError, Pool
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
@@ -96,7 +96,8 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[list[
 
     parts: list[ConfigurationResult] = []
     timing = execute_parts(_study(source), chunk, threads=threads, sink=parts.append)
-    return parts, timing.engine_seconds
+    # What goes back should be little, and few parts: one process receives those of all workers.
+    return joined(parts), timing.engine_seconds
 
 
 @dataclass
@@ -110,13 +111,13 @@ class _Chunks:
     """Cuts work into chunks, of a size that fits the speed shown so far."""
 
     def __init__(self, study: Study, work: Work) -> None:
-        from fastlhp.run.execute import Sizes
+        from fastlhp.run.execute import sizes_of
 
         self._each = events_per_replication(study.configurations)
         self._work = work
         indices = np.asarray(work.indices, np.int64)
         # Large hosts first, and what can share a block side by side.
-        self._queue = indices[np.argsort(-Sizes(study.configurations).shape[indices], kind="stable")]
+        self._queue = indices[np.argsort(-sizes_of(study.configurations).shape[indices], kind="stable")]
         self._n_taken = 0
         self._units: deque[tuple[int, range, float]] = deque()
         self._replications = work.n_replications

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import time
@@ -106,6 +107,12 @@ class Sizes:
         }
 
 
+@functools.lru_cache(maxsize=1)
+def sizes_of(configurations: Configurations) -> Sizes:
+    """Return `Sizes`, once for all chunks of a study."""
+    return Sizes(configurations)
+
+
 def _tiles(n_pcpu: NDArray[np.int64]) -> NDArray[np.int64]:
     different, which = np.unique(-(-n_pcpu // TILE), return_inverse=True)
     rounded = [n if n <= 2 else 1 << (n - 1).bit_length() for n in different.tolist()]
@@ -192,7 +199,7 @@ class _Plan:
         self._begun: dict[int, _Begun] = {}
         self._n_settling = 0
         self._shared = Shared()
-        self._sizes = sizes = Sizes(study.configurations)
+        self._sizes = sizes = sizes_of(study.configurations)
         indices = np.asarray(work.indices, np.int64)
         self.rooms = sizes.rooms(indices)
         # Large hosts first: the small ones then fill the time until the last thread is done.

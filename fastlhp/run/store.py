@@ -18,7 +18,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from fastlhp.results.counters import (
     VM_COUNTERS,
     ConfigurationResult,
     join,
+    joined,
 )
 from fastlhp.run.work import Shard, Work
 
@@ -302,18 +303,6 @@ def _sync_folder(path: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _joined(parts: Iterable[ConfigurationResult]) -> list[ConfigurationResult]:
-    """Join neighbouring replications of configurations."""
-    ordered = sorted(parts, key=lambda part: (part.index, part.first))
-    runs: list[list[ConfigurationResult]] = []
-    for part in ordered:
-        if runs and (last := runs[-1][-1]).index == part.index and last.stop == part.first:
-            runs[-1].append(part)
-        else:
-            runs.append([part])
-    return [join(run) for run in runs]
 
 
 def _pack(parts: Sequence[ConfigurationResult], identity: str) -> bytes:
@@ -697,7 +686,7 @@ class Store:
             pending = self._pending[:]
         if not pending:
             return
-        parts = _joined(pending)
+        parts = joined(pending)
         content = _pack(parts, self.manifest.identity)
         name = _name_of(content)
         _write_durably(self.directory, name, content)
@@ -779,7 +768,7 @@ class Store:
         rows = self._rows()
         done = np.bincount(rows[:, 0], weights=rows[:, 2], minlength=n).astype(np.int64)
         indices = self.manifest.indices
-        left = [index for index in indices if done[index] < wanted(index)]
+        left = [index for index in indices if done[index] < wanted(index)] if len(rows) else indices
         gaps: dict[int, list[range]] = {index: [] for index in left if done[index]}
         position = dict.fromkeys(gaps, 0)
         for index, first, count in rows[np.isin(rows[:, 0], list(gaps)), :3].tolist():
