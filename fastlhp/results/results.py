@@ -252,6 +252,7 @@ class ResultData(Protocol):
     @property
     def moments(self) -> "ReadMoments | None":
         """Reads the moments of a metric; None where there are values of each replication."""
+
     def metrics(  # noqa: D102
         self, metrics: Sequence[Metric], level: Level, rows: slice = ...
     ) -> list[Array]: ...
