@@ -413,7 +413,8 @@ class MemoryData:
     @property
     def n_replications(self) -> int:
         """Replications of the configuration that has the most."""
-        return max((len(result.host) for result in self.results.values()), default=0) or self._n_replications
+        most = max((len(result.host) for result in self.results.values()), default=0)
+        return min(most, self._n_replications) or self._n_replications
 
     @property
     def status(self) -> Array:

@@ -259,8 +259,12 @@ class Session:
 
 def read_sessions(directory: str) -> list[Session]:
     """Return the sessions of a run, the first one first; lines that cannot be read are left out."""
-    sessions = []
-    for path in _files(directory, _SESSION, _LINES):
+    sessions: list[Session] = []
+    try:
+        paths = _files(directory, _SESSION, _LINES)
+    except FileNotFoundError:
+        return sessions  # The run has just come to its end.
+    for path in paths:
         try:
             with open(path, encoding="utf-8") as file:
                 about, *lines = [
