@@ -1,17 +1,27 @@
 """Estimates of results: a metric of each configuration, from its replications."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastlhp.analysis.statistics import FEW, Method, Sample, bca_interval, few_interval, none_seen_bound
+from fastlhp.analysis.statistics import (
+    FEW,
+    Method,
+    Sample,
+    bca_interval,
+    few_interval,
+    none_seen_bound,
+    students_t,
+)
 from fastlhp.results.counters import Status
-from fastlhp.results.metrics import METRICS, Metric, missing_value
-from fastlhp.results.results import Results, Summary
+from fastlhp.results.metrics import METRICS, Block, Metric, missing_value
+from fastlhp.results.results import Moments, Results, Summary
 
-__all__ = ["estimate", "replications", "summarize"]
+__all__ = ["block_moments", "estimate", "estimate_of", "moments", "replications", "summarize"]
 
 Array = npt.NDArray[Any]
 Read = Callable[[str], Array]
@@ -100,6 +110,8 @@ def summarize(results: Results, metric: str, confidence: float = 0.95, method: M
     it = METRICS.get(metric)
     if it is None:
         return _without_error(results, metric, confidence)
+    if method == "student":
+        return estimate_of(it, results.moments(metric), confidence)
     return estimate(it, results.__getitem__, confidence, method)
 
 
@@ -115,38 +127,91 @@ def estimate(metric: Metric, read: Read, confidence: float, method: Method = "st
     confidence, method
         As of `summarize`.
     """
+    ends = bca_interval(_sample(metric, read), confidence) if method == "bca" else None
+    return estimate_of(metric, moments(metric, read), confidence, ends)
+
+
+def moments(metric: Metric, read: Read) -> Moments:
+    """Return the moments of a metric; `read` as of `estimate`."""
     sample = _sample(metric, read)
-    low, high = (bca_interval if method == "bca" else Sample.interval)(sample, confidence)
-    if metric.trials or metric.is_count:
-        low, high = _with_few(metric, read, sample, confidence, low, high)
-    # An estimate that is impossible, but for rounding, must not leave its interval.
-    low, high = np.fmax(low, 0.0), np.fmax(np.fmin(high, metric.largest), sample.mean)
-    unknown = (sample.n < 2) | np.isnan(sample.mean)
-    low[unknown] = high[unknown] = np.nan
-    return Summary(
-        metric.name, metric.units, confidence, sample.mean, sample.standard_error, low, high, sample.n
+    totals = [Sample.of(_as_float(read(name)), where=sample.valid).y.sum(axis=1) for name in metric.trials]
+    known = [np.where(total > 0, total, np.inf) for total in totals]
+    return Moments(
+        sample.mean,
+        sample.standard_error,
+        sample.n,
+        sample.y.sum(axis=1),
+        sample.x.sum(axis=1),
+        np.min(known, axis=0) if known else np.full(sample.n.shape, np.inf),
     )
 
 
+def block_moments(block: Block) -> dict[str, Array]:
+    """Return the moments of all metrics of a block, by name of the moment, each of shape (configuration, metric).
+
+    Their bits depend on the configuration alone, not on what else is in the block.
+    """
+    shape = len(block.replications), len(METRICS)
+    dtypes = {it.name: np.dtype(np.int64 if it.name == "n" else np.float64) for it in fields(Moments)}
+    found = {name: np.full(shape, missing_value(dtype), dtype) for name, dtype in dtypes.items()}
+    for n in np.unique(block.replications[block.replications > 0]):
+        rows = np.flatnonzero(block.replications == n)
+
+        @functools.cache
+        def read(name: str, rows: Array = rows, n: int = n) -> Array:
+            # Missing values at the end would be summed, too, and change the order of the others.
+            return np.ascontiguousarray(block.metric(METRICS[name], "host")[rows, :n])
+
+        for column, metric in enumerate(METRICS.values()):
+            its = moments(metric, read)
+            for name, values in found.items():
+                values[rows, column] = getattr(its, name)
+    return found
+
+
+def estimate_of(
+    metric: Metric, its: Moments, confidence: float, ends: tuple[Array, Array] | None = None
+) -> Summary:
+    """Estimate a metric from its moments; see `summarize`.
+
+    Parameters
+    ----------
+    metric : Metric
+        Which one.
+    its : Moments
+        Of that metric.
+    confidence : float
+        As of `summarize`.
+    ends : tuple of ndarray, optional
+        Of the intervals, where they do not follow from few events; by default Student's.
+    """
+    if ends is None:
+        half = students_t(its.n, confidence) * its.standard_error
+        ends = its.mean - half, its.mean + half
+    low, high = ends
+    if metric.trials or metric.is_count:
+        low, high = _with_few(metric, its, confidence, low, high)
+    # An estimate that is impossible, but for rounding, must not leave its interval.
+    low, high = np.fmax(low, 0.0), np.fmax(np.fmin(high, metric.largest), its.mean)
+    unknown = (its.n < 2) | np.isnan(its.mean)
+    low[unknown] = high[unknown] = np.nan
+    return Summary(metric.name, metric.units, confidence, its.mean, its.standard_error, low, high, its.n)
+
+
 def _with_few(
-    metric: Metric, read: Read, sample: Sample, confidence: float, low: Array, high: Array
+    metric: Metric, its: Moments, confidence: float, low: Array, high: Array
 ) -> tuple[Array, Array]:
     """Return the intervals with exact ones where there are few events."""
-    seen = sample.y.sum(axis=1)
+    seen = its.numerator
     if metric.is_count:
         few = (seen > 0) & (seen < FEW)
-        ends = few_interval(
-            seen, sample.n * sample.standard_error, sample.n, np.full(seen.shape, np.inf), confidence
-        )
-        return np.where(few, ends[0] / sample.n, low), np.where(few, ends[1] / sample.n, high)
-    trials = sample.x.sum(axis=1)
-    few = (seen > 0) & (np.fmin(seen, trials - seen) < FEW)
-    ends = few_interval(sample.mean, sample.standard_error, sample.n, trials, confidence)
+        ends = few_interval(seen, its.n * its.standard_error, its.n, np.full(seen.shape, np.inf), confidence)
+        return np.where(few, ends[0] / its.n, low), np.where(few, ends[1] / its.n, high)
+    few = (seen > 0) & (np.fmin(seen, its.denominator - seen) < FEW)
+    ends = few_interval(its.mean, its.standard_error, its.n, its.denominator, confidence)
     low, high = np.where(few, ends[0], low), np.where(few, ends[1], high)
-    totals = [Sample.of(_as_float(read(name)), where=sample.valid).y.sum(axis=1) for name in metric.trials]
-    bound = np.min([np.where(total > 0, total, np.inf) for total in totals], axis=0)
-    none = (seen == 0) & np.isfinite(bound)
-    return low, np.where(none, none_seen_bound(bound, confidence), high)
+    none = (seen == 0) & np.isfinite(its.trials)
+    return low, np.where(none, none_seen_bound(its.trials, confidence), high)
 
 
 def _without_error(results: Results, metric: str, confidence: float) -> Summary:

@@ -34,6 +34,7 @@ def command(study: str, calibrate: bool) -> None:
         *_replications(loaded),
         ("simulated time", f"{format_duration(loaded.duration_ns)} after {warmup}"),
         ("seed", f"{loaded.seed}"),
+        *([] if loaded.keeps_replications else [("file", "summaries of configurations, no replications")]),
         *_plan(loaded),
         *(("warning", warning) for warning in loaded.warnings),
     ):

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -64,6 +66,7 @@ def _show_folder(folder: str) -> None:
         _show("last shard", f"{format_elapsed(time.time() - found.last)} ago")
     if found.is_running and found.per_second and not run.get("precision"):
         _show("left", f"about {format_elapsed((wanted - found.replications) / found.per_second)}")
+    _show_sessions([session.described() for session in found.sessions])
     for path in found.damaged:
         _show("damaged", path)
     _show("folder", folder)
@@ -84,4 +87,18 @@ def _show_file(path: str) -> None:
     if timing.get("engine_seconds"):
         rate = timing["events"] / timing["engine_seconds"]
         _show("events", f"{si(timing['events']).rstrip()}, {si(rate)}events/s")
+    _show_sessions(data.attributes.provenance.get("sessions", []))
     _show("file", path)
+
+
+def _show_sessions(sessions: Sequence[Mapping[str, Any]]) -> None:
+    """Say who did what; not of a run in one go."""
+    from fastlhp.run.progress import format_elapsed, si
+
+    for number, it in enumerate(sessions if len(sessions) > 1 else (), 1):
+        threads = f", {it['threads']} threads" if it.get("threads") else ""
+        host = f" on {it['host']}" if it.get("host") else ""
+        what = (
+            f"{it['replications']} replications, {si(it['events'])}events in {format_elapsed(it['seconds'])}"
+        )
+        _show(f"session {number}", f"{it['created']}{host}{threads}: {what}")

@@ -9,9 +9,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
@@ -57,6 +57,7 @@ __all__ = ["Plan", "StudyForm"]
 _SECTIONS = ("study", "host", "policy", "vm", "sweep")
 _POLICY_FAMILIES = ("scheduler", "guard", "response")
 _CLOCK: tuple[Keys, ...] = (("host", "frequency"), ("host", "pause"))
+_SHARED_BY_GROUPS = ("lock", "user", "kernel", "hold", "handover", "halt_time")
 _MAX_GROUPS = 256
 _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
@@ -134,6 +135,8 @@ class StudyForm(Form):
         How the ranges of the sweep are sampled.
     precision : tuple of Target
         How precise results must be: decides the number of replications of each configuration.
+    store : {"replications", "summaries"}
+        What the result file keeps: all values of each replication, or estimates of each configuration only.
     """
 
     name: Annotated[str, PlainValidator(_study_name), Accepts(_NAME_HELP), _TEXT]
@@ -143,6 +146,7 @@ class StudyForm(Form):
     replications: ReplicationCount = 32
     design: Annotated[Design | None, PlainValidator(_design), Accepts(_DESIGN_HELP)] = None
     precision: Annotated[tuple[Target, ...], PlainValidator(_precision), Accepts(TARGETS_HELP)] = ()
+    store: Literal["replications", "summaries"] = "replications"
 
 
 @dataclass(eq=False)
@@ -177,6 +181,7 @@ class Plan:
         self.dropped: dict[str, int] = {}
         self._found: dict[tuple[str, str, str], int] = {}
         self._drop_impossible = False
+        self._known: dict[Any, Any] = {}
         self._is_kept: Any = None
         self._kept: Any = None
 
@@ -509,7 +514,11 @@ class Plan:
             lock = merged(table.get("lock", NOTHING), self._preset(tree).get("lock", NOTHING))
             if lock is not NOTHING:
                 table["lock"] = lock
-        return _under(("vm", index), lambda: checked(VmForm, table, self._context(tree)).build())
+        group = _under(("vm", index), lambda: checked(VmForm, table, self._context(tree)).build())
+        # A sweep may make a million groups, of the same few locks and distributions.
+        parts = {name: getattr(group.model, name) for name in _SHARED_BY_GROUPS}
+        same = {name: self._known.setdefault(value, value) for name, value in parts.items()}
+        return VmGroup(dataclasses.replace(group.model, **same), group.count)
 
     def _guessed_facts(self, part: Part, tree: Any) -> Any:
         """Return the facts of a variant in which something is wrong, None where they cannot be told."""
@@ -730,10 +739,35 @@ class Plan:
             flat += position[number] * stride
         return part.variants[flat]
 
+    @cached_property
+    def _groups(self) -> list[int]:
+        """The parts that are groups of VMs."""
+        return [name for name in self.parts if isinstance(name, int)]
+
+    @cached_property
+    def _lengths(self) -> tuple[int, ...]:
+        """Lengths of the axes, the last first."""
+        return self.shape[::-1]
+
+    def of_part(self, name: str | int, value: Callable[[Any], float]) -> Any:
+        """Return a number that a part decides, shape (configuration,); asked for once for each of its variants."""
+        part = self.parts[name]
+        values = np.array([0 if variant is None else value(variant) for variant in part.variants])
+        combinations = np.arange(self.n_configurations) if self._kept is None else self._kept
+        flat = np.zeros(len(combinations), dtype=np.int64)
+        for number, stride in zip(part.axes, part.strides, strict=True):
+            below = math.prod(self.shape[number + 1 :])
+            flat += combinations // below % self.shape[number] * stride
+        return values[flat]
+
+    def of_vms(self, value: Callable[[VmGroup], float]) -> list[Any]:
+        """Return numbers that the groups of VMs decide, for each group of shape (configuration,)."""
+        return [self.of_part(name, value) for name in self._groups]
+
     def _position(self, index: int) -> list[int]:
         combination = index if self._kept is None else int(self._kept[index])
         position = []
-        for length in reversed(self.shape):
+        for length in self._lengths:
             combination, own = divmod(combination, length)
             position.append(own)
         return position[::-1]
@@ -757,8 +791,7 @@ class Plan:
         """Return a configuration."""
         position = self._position(index)
         window: StudyForm = self._variant("study", position)
-        names = (name for name in self.parts if isinstance(name, int))
-        groups: Iterator[VmGroup] = (self._variant(name, position) for name in names)
+        groups: list[VmGroup] = [self._variant(name, position) for name in self._groups]
         return Configuration(
             index=index,
             labels={
@@ -770,7 +803,7 @@ class Plan:
             scheduler=self._variant("scheduler", position),
             guard=self._variant("guard", position),
             response=self._variant("response", position),
-            vms=tuple(vm for group in groups for vm in group.vms),
+            vms=groups[0].vms if len(groups) == 1 else tuple(vm for group in groups for vm in group.vms),
             has_auto_warmup=window.warmup is None,
         )
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from fastlhp.model.precision import StopRule, stop_rule
 from fastlhp.model.sweep import Axis, Label, format_keys
 from fastlhp.model.toml import parse_toml, plain, read_toml, to_toml
 from fastlhp.model.validation import Form, Mistake, Mistakes, ReplicationCount, Seed, Written, checked, show
+from fastlhp.model.vm import VmGroup
 
 __all__ = ["DICTIONARY", "Configurations", "Study", "load"]
 
@@ -36,9 +37,10 @@ class Configurations(Sequence[Configuration]):
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._n = plan.n_configurations
 
     def __len__(self) -> int:
-        return self._plan.n_configurations
+        return self._n
 
     @overload
     def __getitem__(self, index: int) -> Configuration: ...
@@ -59,6 +61,26 @@ class Configurations(Sequence[Configuration]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} configurations>"
+
+    def of_part(self, part: str, value: Callable[[Any], float]) -> Any:
+        """Return a number of each configuration, without making them.
+
+        Parameters
+        ----------
+        part : str
+            What decides it: ``study`` (the window), ``host``, ``scheduler``, ``guard`` or ``response``.
+        value : callable
+            Returns it; called once for each variant of the part.
+
+        Returns
+        -------
+        ndarray, shape (configuration,)
+        """
+        return self._plan.of_part(part, value)
+
+    def of_vms(self, value: Callable[[VmGroup], float]) -> list[Any]:
+        """As `of_part`, of the groups of VMs: an array for each of them."""
+        return self._plan.of_vms(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +126,7 @@ class Study:
         """Number of configurations; does not make them."""
         return self._plan.n_configurations
 
-    @property
+    @cached_property
     def configurations(self) -> Configurations:
         """All configurations, in file order of the sweep, the first path slowest."""
         return Configurations(self._plan)
@@ -123,6 +145,11 @@ class Study:
     def design(self) -> Design | None:
         """How the ranges of the sweep are sampled; None if there are none."""
         return self._plan.window(0).design
+
+    @property
+    def keeps_replications(self) -> bool:
+        """Whether a result file keeps the values of each replication; otherwise it keeps summaries."""
+        return self._plan.window(0).store == "replications"
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -1,8 +1,9 @@
 """The VMs of a study: ``[[vm]]``, a group of equal VMs each."""
 
 import re
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
@@ -33,7 +34,7 @@ _PROFILE_HELP = "a profile"
 _LOCK_HELP = 'a table { kind = "...", count, ... }, unless the preset brings a lock'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VmSpec:
     """One VM, as the engine sees it.
 
@@ -75,7 +76,7 @@ class VmSpec:
         return self.user.mean_ns + self.kernel.mean_ns + self.hold.mean_ns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class VmGroup:
     """Equal VMs.
 
@@ -90,11 +91,20 @@ class VmGroup:
     model: VmSpec
     count: int
 
-    @cached_property
+    @property
     def vms(self) -> tuple[VmSpec, ...]:
         """The VMs, named by group and number."""
-        names = (f"{self.model.name}.{number}" for number in range(self.count))
-        return tuple(replace(self.model, name=name) for name in names)
+        return _vms(self)
+
+
+@lru_cache(maxsize=4096)
+def _vms(group: VmGroup) -> tuple[VmSpec, ...]:
+    # Not by `replace`, which is slow: sweeps make very many of them.
+    others = _OTHERS(group.model)
+    return tuple(VmSpec(f"{group.model.name}.{number}", *others) for number in range(group.count))
+
+
+_OTHERS = attrgetter(*(field.name for field in fields(VmSpec) if field.name != "name"))
 
 
 def default_name(index: int) -> str:

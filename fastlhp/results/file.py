@@ -38,19 +38,34 @@ from fastlhp.results.metrics import (
     Context,
     Level,
     Metric,
+    VmTable,
     missing_value,
 )
-from fastlhp.results.results import Attributes, Member, Results, coordinate_array, now
+from fastlhp.results.results import Attributes, Member, Moments, Results, coordinate_array, now
 from fastlhp.results.target import ResultFileError, Target, cause, check_target, writing
 
-__all__ = ["FORMAT_VERSION", "FileData", "ResultFileError", "ResultWriter", "check_target", "open"]
+__all__ = [
+    "FORMAT_VERSION",
+    "FileData",
+    "NoReplicationsError",
+    "ResultFileError",
+    "ResultWriter",
+    "check_target",
+    "open",
+]
 
-FORMAT_VERSION = 1
-"""Raised when a reader of the format before would misunderstand a file."""
+FORMAT_VERSION = 2
+"""Raised when a reader of the format before would misunderstand a file; files with replications still are of 1."""
 
 Array = npt.NDArray[Any]
 
+
+class NoReplicationsError(FastlhpError):
+    """A file of summaries does not have what is asked for."""
+
+
 FIRST_HALF = "first_half"
+SUMMARY = "summary"
 _GZIP_LEVEL = 4
 # A chunk of a host variable has about this size; smaller chunks make many small reads, larger ones long
 # blocks.
@@ -59,6 +74,8 @@ _MAX_CHUNK_BYTES = 1024**2
 # Limits of the counters of one block, and of all that wait for their block to be complete.
 _BLOCK_BYTES = 32 * 1024**2
 _PENDING_BYTES = 192 * 1024**2
+# Configurations whose VMs are written at a time.
+_ROWS_AT_A_TIME = 2**16
 _STRING = h5py.string_dtype()
 _ZLIB_HEADER = b"\x78\x5e"
 _ZLIB_EMPTY_LAST_BLOCK = b"\x03\x00"
@@ -126,7 +143,9 @@ class ResultWriter:
         self._zeros: dict[tuple[int, ...], bytes] = {}
         self._messages: dict[int, str] = {}
         self._file: h5py.File | None = None
-        self._datasets: dict[tuple[Level | Literal["first_half", "histogram"], str], h5py.Dataset] = {}
+        self._datasets: dict[
+            tuple[Level | Literal["first_half", "histogram", "summary"], str], h5py.Dataset
+        ] = {}
         self._target = Target(path, force=force, folder=folder)
         try:
             self._context = context or Context.of(study.configurations, study.n_configurations)
@@ -230,7 +249,13 @@ class ResultWriter:
             for single in CONFIGURATION_METRICS.values()
             if single.histogram
         }
-        groups = {"host": "", "vm": "vm", "first_half": FIRST_HALF, "histogram": "histogram"}
+        groups = {
+            "host": "",
+            "vm": "vm",
+            "first_half": FIRST_HALF,
+            "histogram": "histogram",
+            "summary": SUMMARY,
+        }
         pairs = {
             (groups[level], name): dataset for (level, name), dataset in self._datasets.items()
         } | singles
@@ -368,7 +393,7 @@ class ResultWriter:
             "title": study.name,
             "created": created,
             "fastlhp_version": __version__,
-            "format_version": FORMAT_VERSION,
+            "format_version": 1 if study.keeps_replications else FORMAT_VERSION,
             "seed": seed if seed < 2**63 else np.uint64(seed),
             "study": study.text,
             "fingerprint": fingerprint,
@@ -411,7 +436,7 @@ class ResultWriter:
             self._variable(file, single.name, [configuration], single.dtype, about)
         about = {"units": "1", "long_name": "Why the configuration failed; empty if it did not", **swept}
         self._variable(file, "message", [configuration], _STRING, about)
-        for metric in METRICS.values():
+        for metric in METRICS.values() if study.keeps_replications else ():
             about = {"units": metric.units, "long_name": metric.long_name, **swept}
             dataset = self._variable(file, metric.name, [configuration, replication], metric.dtype, about)
             self._datasets["host", metric.name] = dataset
@@ -426,15 +451,16 @@ class ResultWriter:
         )
         own = {"coordinates": "name vcpus weight"}
         for name, dtype, long_name, values in (
-            ("name", _STRING, "Name of the VM", context.names),
-            ("vcpus", context.vcpus.dtype, "vCPUs of the VM", context.vcpus),
-            ("weight", context.weight.dtype, "Weight of the VM", context.weight),
+            ("name", _STRING, "Name of the VM", context.kinds.names),
+            ("vcpus", context.kinds.vcpus.dtype, "vCPUs of the VM", context.kinds.vcpus),
+            ("weight", context.kinds.weight.dtype, "Weight of the VM", context.kinds.weight),
         ):
             about = {"units": "1", "long_name": long_name}
             dataset = self._variable(group, name, [configuration, vm], dtype, about)
-            if values.size:
-                dataset[...] = values
-        for metric in METRICS.values():
+            for first in range(0, len(context) if values.size else 0, _ROWS_AT_A_TIME):
+                rows = slice(first, first + _ROWS_AT_A_TIME)
+                dataset[rows] = values[context.kind[rows]]
+        for metric in METRICS.values() if study.keeps_replications else ():
             if "vm" in metric.levels:
                 about = {"units": metric.units, "long_name": metric.vm_long_name or metric.long_name, **own}
                 dataset = self._variable(
@@ -442,14 +468,19 @@ class ResultWriter:
                 )
                 self._datasets["vm", metric.name] = dataset
 
-        group = file.create_group(FIRST_HALF, track_order=True)
-        for metric in map(METRICS.__getitem__, EARLY):
-            about = {
-                "units": metric.units,
-                "long_name": f"{metric.long_name}; in the first half of the window",
-            }
-            dataset = self._variable(group, metric.name, [configuration, replication], metric.dtype, about)
-            self._datasets["first_half", metric.name] = dataset
+        if study.keeps_replications:
+            group = file.create_group(FIRST_HALF, track_order=True)
+            for metric in map(METRICS.__getitem__, EARLY):
+                about = {
+                    "units": metric.units,
+                    "long_name": f"{metric.long_name}; in the first half of the window",
+                }
+                dataset = self._variable(
+                    group, metric.name, [configuration, replication], metric.dtype, about
+                )
+                self._datasets["first_half", metric.name] = dataset
+        else:
+            self._create_summary(file, configuration)
 
         group = file.create_group("histogram", track_order=True)
         edges = bin_edges_ns() / NS
@@ -464,6 +495,25 @@ class ResultWriter:
             about = {"units": "1", "long_name": long_name, "coordinates": "bin_upper"}
             dataset = self._variable(group, name, [configuration, bins], np.dtype(np.int64), about)
             self._datasets["histogram", name] = dataset
+
+    def _create_summary(self, file: h5py.File, configuration: h5py.Dataset) -> None:
+        group = file.create_group(SUMMARY, track_order=True)
+        about = {"units": "1", "long_name": "Name of the metric"}
+        metric = group.create_dataset("metric", data=list(METRICS), dtype=_STRING)
+        metric.make_scale("metric")
+        metric.attrs.update(about)
+        for name, values in (
+            ("unit", [it.units for it in METRICS.values()]),
+            ("meaning", [it.long_name for it in METRICS.values()]),
+        ):
+            about = {"units": "1", "long_name": f"{name.capitalize()} of the metric"}
+            self._variable(group, name, [metric], _STRING, about)[...] = values
+        for name, long_name in _MOMENTS.items():
+            dtype = np.dtype(np.int64 if name == "n" else np.float64)
+            about = {"units": "1", "long_name": long_name}
+            self._datasets["summary", name] = self._variable(
+                group, name, [configuration, metric], dtype, about
+            )
 
     def _create_members(self, file: h5py.File, members: Sequence[Member]) -> None:
         group = file.create_group("studies", track_order=True)
@@ -491,12 +541,15 @@ class ResultWriter:
         whole = number not in self._started
         self._started.add(number)
         part = np.sort([result.index - rows.start for result in results])
+        moments = {} if self._study.keeps_replications else _moments_of(block)
         file = self._file
         assert file is not None
         with writing(self.path):
             for (level, name), dataset in self._datasets.items():
                 if level == "histogram":
                     values = block.histogram[:, HISTOGRAMS[name]]
+                elif level == "summary":
+                    values = moments[name]
                 elif level == "first_half":
                     values = block.first_half(METRICS[name])
                 else:
@@ -527,6 +580,12 @@ class ResultWriter:
             full[: len(values)] = values
             values = full
         return _deflate(values.astype(values.dtype.newbyteorder("<"), copy=False))
+
+
+def _moments_of(block: Block) -> dict[str, Array]:
+    from fastlhp.analysis.estimates import block_moments  # SciPy, which takes a quarter of a second to load
+
+    return block_moments(block)
 
 
 def _deflate(values: Array) -> bytes:
@@ -593,6 +652,17 @@ _MEMBER: dict[str, tuple[Callable[[Member], Any], str]] = {
 """What the group ``studies`` has of each study: a variable's name, its value and its meaning."""
 
 
+_MOMENTS: dict[str, str] = {
+    "mean": "Mean over the replications; of a ratio the pooled one, numerator / denominator",
+    "standard_error": "Standard error of the mean",
+    "n": "Number of replications with a value",
+    "numerator": "Sum over these of the metric, of a ratio of its numerator",
+    "denominator": "Sum of the denominator of a ratio; of others n",
+    "trials": "Trials behind a probability at least, for intervals where nothing was seen; infinite if not known",
+}
+"""What the group ``summary`` has: the fields of `Moments`, and their meaning."""
+
+
 class FileData:
     """Results that are read from a file as they are asked for.
 
@@ -625,6 +695,7 @@ class FileData:
             with _reading(self.path):
                 self.attributes = self._read_attributes(file)
                 self._n_configurations = len(file["configuration"])
+                self.moments = self._moments if SUMMARY in file else None
                 self.n_replications = len(file["replication"])
                 self.status: Array = file["status"][...]
                 self.replications: Array = np.where(self.status == Status.OK, self.n_replications, -1)
@@ -653,20 +724,32 @@ class FileData:
                     duration_s=file["duration"][...],
                     pcpus=file["pcpus"][...],
                     frequency_hz=file["frequency"][...],
-                    vcpus=file["vm/vcpus"][...],
-                    weight=file["vm/weight"][...],
-                    names=file["vm/name"].asstr()[...],
+                    kinds=VmTable(
+                        vcpus=file["vm/vcpus"][...],
+                        weight=file["vm/weight"][...],
+                        names=file["vm/name"].asstr()[...],
+                    ),
+                    kind=np.arange(self._n_configurations),
                 )
         return self._context
 
+    def _moments(self, metric: Metric, rows: slice) -> Moments:
+        with self._open() as file, _reading(self.path):
+            group = file[SUMMARY]
+            column = _column(group["metric"]).tolist().index(metric.name)
+            its = {name: group[name][rows, column] for name in _MOMENTS}
+            return Moments(**its | {"n": np.maximum(its["n"], 0)})
+
     def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = slice(None)) -> list[Array]:
         """Read metrics."""
+        self._require_replications()
         with self._open() as file, _reading(self.path):
             group = file if level == "host" else file["vm"]
             return [group[metric.name][rows] for metric in metrics]
 
     def first_half(self, metric: Metric, rows: slice = slice(None)) -> Array:
         """Read a metric in the first half of the window."""
+        self._require_replications()
         with self._open() as file, _reading(self.path):
             if FIRST_HALF not in file:  # of an older version
                 n = len(self.status[rows])
@@ -677,6 +760,13 @@ class FileData:
         """Read a histogram."""
         with self._open() as file, _reading(self.path):
             return np.asarray(file["histogram"][name][rows])
+
+    def _require_replications(self) -> None:
+        if self.moments is not None:
+            raise NoReplicationsError(
+                f'{self.path} has summaries only, since its study says store = "summaries": what compares or resamples '
+                "replications, or asks for their values, needs the study run without that"
+            )
 
     def _open(self) -> Any:
         try:
@@ -705,9 +795,12 @@ class FileData:
             )
 
     def _check_shapes(self, file: h5py.File) -> None:
+        table = (self._n_configurations, len(METRICS))
+        if self.moments is not None and any(file[SUMMARY][name].shape != table for name in _MOMENTS):
+            raise ValueError("its summaries have a wrong shape")
         host = (self._n_configurations, self.n_replications)
         vm = (*host, len(file["vm"]["vm"]))
-        for metric in METRICS.values():
+        for metric in METRICS.values() if self.moments is None else ():
             if file[metric.name].shape != host or (
                 "vm" in metric.levels and file["vm"][metric.name].shape != vm
             ):

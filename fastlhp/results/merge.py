@@ -119,6 +119,7 @@ def merge(
         seed=about.seed,
         text=about.study,
         replications=max(study.file.n_replications for study in chosen),
+        keeps_replications=chosen[0].file.moments is None,
         coordinates={path: labels.tolist() for path, labels in _coordinates(chosen, members).items()},
     )
     with ResultWriter(
@@ -205,6 +206,8 @@ def _misfits(one: _Study, other: _Study) -> Iterator[str]:
     a, b = ({path: v for path, v in s.file.coordinates.items() if path != STUDY} for s in (one, other))
     yield from (f"it does not sweep {path}" for path in a if path not in b)
     yield from (f"it also sweeps {path}" for path in b if path not in a)
+    if (one.file.moments is None) != (other.file.moments is None):
+        yield "one of them has summaries only, the other the values of each replication"
     words = {True: "texts", False: "numbers"}
     for path in a:
         if path in b and (a[path].dtype.kind == "O") != (b[path].dtype.kind == "O"):

@@ -5,6 +5,8 @@ has one value per replication, of the whole host and mostly also of each VM, but
 which come from the pooled histograms and have one value per configuration.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,6 +36,7 @@ __all__ = [
     "Context",
     "Level",
     "Metric",
+    "VmTable",
     "histogram_quantile",
     "markdown_table",
     "missing_value",
@@ -48,6 +51,49 @@ NS = 1e9
 
 
 @dataclass(frozen=True, eq=False)
+class VmTable:
+    """Tuples of VMs, one a row; the rows of shorter ones are filled up.
+
+    Attributes
+    ----------
+    vcpus : ndarray of int64, shape (row, vm)
+        vCPUs of each VM; -1 where there is none.
+    weight : ndarray of float64, shape (row, vm)
+        Weight of each VM; NaN where there is none.
+    names : ndarray of object (str), shape (row, vm)
+        Name of each VM; empty where there is none.
+    """
+
+    vcpus: Array
+    weight: Array
+    names: Array
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[tuple[str, int, float]]]) -> VmTable:
+        """Make a table of tuples of name, vCPUs and weight."""
+        shape = len(rows), max(map(len, rows), default=0)
+        names, vcpus, weight = np.full(shape, "", dtype=object), np.full(shape, -1), np.full(shape, np.nan)
+        for i, row in enumerate(rows):
+            for m, vm in enumerate(row):
+                names[i, m], vcpus[i, m], weight[i, m] = vm
+        return cls(vcpus, weight, names)
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[VmTable]) -> VmTable:
+        """Return a table with the rows of several."""
+        width = max(table.vcpus.shape[1] for table in tables)
+
+        def joined(name: str, missing: Any) -> Array:
+            arrays = [getattr(table, name) for table in tables]
+            pads = [((0, 0), (0, width - array.shape[1])) for array in arrays]
+            return np.concatenate(
+                [np.pad(array, pad, constant_values=missing) for array, pad in zip(arrays, pads, strict=True)]
+            )
+
+        return cls(joined("vcpus", -1), joined("weight", np.nan), joined("names", ""))
+
+
+@dataclass(frozen=True, eq=False)
 class Context:
     """What the formulas need to know about the configurations themselves.
 
@@ -59,43 +105,50 @@ class Context:
         pCPUs of the host.
     frequency_hz : ndarray of float64, shape (configuration,)
         Cycles per second of a pCPU.
-    vcpus : ndarray of int64, shape (configuration, vm)
-        vCPUs of each VM; -1 where the configuration has fewer VMs.
-    weight : ndarray of float64, shape (configuration, vm)
-        Weight of each VM; NaN where the configuration has fewer VMs.
-    names : ndarray of object (str), shape (configuration, vm)
-        Name of each VM; empty where the configuration has fewer VMs.
+    kinds : VmTable
+        Tuples of VMs.
+    kind : ndarray of int64, shape (configuration,)
+        Which of them each configuration has: sweeps repeat the same few.
     """
 
     duration_s: Array
     pcpus: Array
     frequency_hz: Array
-    vcpus: Array
-    weight: Array
-    names: Array
+    kinds: VmTable
+    kind: Array
 
     @classmethod
-    def of(cls, configurations: Iterable[Any], n_configurations: int) -> "Context":
+    def of(cls, configurations: Iterable[Any], n_configurations: int) -> Context:
         """Collect the context of a study's configurations, in one pass and without keeping them."""
+        if hasattr(configurations, "of_part"):
+            return cls._of_study(configurations)
         duration_s, frequency_hz = np.empty(n_configurations), np.empty(n_configurations)
         pcpus = np.empty(n_configurations, dtype=np.int64)
-        # Sweeps repeat the same few tuples of VMs, so they are kept as codes until the widest is known.
-        codes = np.empty(n_configurations, dtype=np.int64)
+        kind = np.empty(n_configurations, dtype=np.int64)
         kinds: dict[tuple[tuple[str, int, float], ...], int] = {}
         for i, configuration in enumerate(configurations):
             duration_s[i] = configuration.duration_ns / NS
             pcpus[i] = configuration.host.pcpus
             frequency_hz[i] = configuration.host.frequency_hz
             vms = tuple((vm.name, vm.vcpus, vm.weight) for vm in configuration.vms)
-            codes[i] = kinds.setdefault(vms, len(kinds))
-        width = max((len(vms) for vms in kinds), default=0)
-        vcpus = np.full((len(kinds), width), -1, dtype=np.int64)
-        weight = np.full((len(kinds), width), np.nan)
-        names = np.full((len(kinds), width), "", dtype=object)
-        for code, vms in enumerate(kinds):
-            for m, vm in enumerate(vms):
-                names[code, m], vcpus[code, m], weight[code, m] = vm
-        return cls(duration_s, pcpus, frequency_hz, vcpus[codes], weight[codes], names[codes])
+            kind[i] = kinds.setdefault(vms, len(kinds))
+        return cls(duration_s, pcpus, frequency_hz, VmTable.of(list(kinds)), kind)
+
+    @classmethod
+    def _of_study(cls, configurations: Any) -> Context:
+        """Collect it without making the configurations."""
+        kind: Array = np.zeros(len(configurations), dtype=np.int64)
+        one: Array = kind[:1]
+        for group in configurations.of_vms(_Numbered(lambda it: (it.model.vcpus, it.model.weight, it.count))):
+            _, one, kind = np.unique(kind * (group.max() + 1) + group, return_index=True, return_inverse=True)
+        tuples = [[(vm.name, vm.vcpus, vm.weight) for vm in configurations[int(i)].vms] for i in one]
+        return cls(
+            configurations.of_part("study", lambda window: window.duration) / NS,
+            configurations.of_part("host", lambda host: host.pcpus),
+            configurations.of_part("host", lambda host: host.frequency_hz),
+            VmTable.of(tuples),
+            kind,
+        )
 
     def __len__(self) -> int:
         """Return the number of configurations."""
@@ -104,41 +157,51 @@ class Context:
     @property
     def n_vms(self) -> int:
         """The largest number of VMs of a configuration."""
-        return int(self.vcpus.shape[1])
+        return int(self.kinds.vcpus.shape[1])
+
+    @property
+    def vcpus(self) -> Array:
+        """The vCPUs of each VM, int64, shape (configuration, vm); -1 where the configuration has fewer VMs."""
+        return np.asarray(self.kinds.vcpus[self.kind])
+
+    @property
+    def weight(self) -> Array:
+        """Weight of each VM, float64, shape (configuration, vm); NaN where the configuration has fewer VMs."""
+        return np.asarray(self.kinds.weight[self.kind])
+
+    @property
+    def names(self) -> Array:
+        """Name of each VM, object (str), shape (configuration, vm); empty where the configuration has fewer VMs."""
+        return np.asarray(self.kinds.names[self.kind])
 
     @classmethod
-    def concatenate(cls, parts: "Sequence[Context]") -> "Context":
+    def concatenate(cls, parts: Sequence[Context]) -> Context:
         """Return the context of the configurations of several, one after the other."""
-        width = max(part.n_vms for part in parts)
-
-        def joined(name: str, missing: Any = None) -> Array:
-            arrays = [getattr(part, name) for part in parts]
-            if missing is not None:
-                arrays = [
-                    np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=missing)
-                    for array in arrays
-                ]
-            return np.concatenate(arrays)
-
+        starts = np.cumsum([0, *(len(part.kinds.vcpus) for part in parts[:-1])])
         return cls(
-            joined("duration_s"),
-            joined("pcpus"),
-            joined("frequency_hz"),
-            joined("vcpus", -1),
-            joined("weight", np.nan),
-            joined("names", ""),
+            np.concatenate([part.duration_s for part in parts]),
+            np.concatenate([part.pcpus for part in parts]),
+            np.concatenate([part.frequency_hz for part in parts]),
+            VmTable.concatenate([part.kinds for part in parts]),
+            np.concatenate([part.kind + start for part, start in zip(parts, starts, strict=True)]),
         )
 
-    def part(self, rows: slice) -> "Context":
+    def part(self, rows: slice) -> Context:
         """Return the context of some configurations."""
         return Context(
-            self.duration_s[rows],
-            self.pcpus[rows],
-            self.frequency_hz[rows],
-            self.vcpus[rows],
-            self.weight[rows],
-            self.names[rows],
+            self.duration_s[rows], self.pcpus[rows], self.frequency_hz[rows], self.kinds, self.kind[rows]
         )
+
+
+class _Numbered:
+    """Numbers values by their first occurrence."""
+
+    def __init__(self, value: Callable[[Any], Any]) -> None:
+        self._value = value
+        self._numbers: dict[Any, int] = {}
+
+    def __call__(self, it: Any) -> int:
+        return self._numbers.setdefault(self._value(it), len(self._numbers))
 
 
 class Totals:
@@ -606,11 +669,12 @@ class Block:
         vm = np.zeros((len(VM_COUNTERS), n, n_replications, n_vms), dtype=np.int64)
         host = np.zeros((len(HOST_INDEX), n, n_replications), dtype=np.int64)
         self._early = np.full((len(EARLY_COUNTERS), n, n_replications), -1, dtype=np.int64)
+        n_own = np.count_nonzero(context.vcpus >= 0, axis=1)
         for result in results:
             i = result.index - first
             if result.status != Status.OK:
                 continue
-            vms, r = int(np.count_nonzero(context.vcpus[i] >= 0)), min(len(result.host), n_replications)
+            vms, r = int(n_own[i]), min(len(result.host), n_replications)
             expected = ((r, vms, len(VM_COUNTERS)), (r, len(HOST_INDEX)))
             if (result.vm.shape, result.host.shape) != expected:
                 raise ValueError(

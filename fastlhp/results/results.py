@@ -8,8 +8,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -44,6 +44,7 @@ __all__ = [
     "MemoryData",
     "MetricArray",
     "MissingExtraError",
+    "Moments",
     "Results",
     "Summary",
     "UnknownMetricError",
@@ -135,6 +136,33 @@ class Summary:
         return np.asarray(np.fmax(self.high - self.mean, self.mean - self.low))
 
 
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What estimates and intervals of a metric are made of, without its replications; all of shape (configuration,).
+
+    Attributes
+    ----------
+    mean : ndarray of float64
+        Mean over replications; of a ratio the pooled one, sum over sum.
+    standard_error : ndarray of float64
+        Standard error of `mean`.
+    n : ndarray of int64
+        Number of replications with a value.
+    numerator, denominator : ndarray of float64
+        Sums over these; the denominator of what is no ratio is `n`.
+    trials : ndarray of float64
+        The least of the sums of the metrics that bound the number of trials behind a probability (those that are 0
+        left out); infinite where there is none.
+    """
+
+    mean: Array
+    standard_error: Array
+    n: Array
+    numerator: Array
+    denominator: Array
+    trials: Array
+
+
 @dataclass(frozen=True)
 class Attributes:
     """What a result says about itself.
@@ -199,6 +227,9 @@ class Member:
     attributes: Attributes
 
 
+ReadMoments = Callable[[Metric, slice], Moments]
+
+
 class ResultData(Protocol):
     """Where a `Results` takes its arrays from."""
 
@@ -218,6 +249,10 @@ class ResultData(Protocol):
     def messages(self) -> dict[int, str]: ...  # noqa: D102
     @property
     def coordinates(self) -> dict[str, Array]: ...  # noqa: D102
+    @property
+    def moments(self) -> "ReadMoments | None":
+        """Reads the moments of a metric; None where there are values of each replication."""
+
     def metrics(  # noqa: D102
         self, metrics: Sequence[Metric], level: Level, rows: slice = ...
     ) -> list[Array]: ...
@@ -243,12 +278,18 @@ class PartData:
         self._data = data
         self._rows = rows
         self.attributes, self.n_replications = data.attributes, data.n_replications
+        self.moments: ReadMoments | None = None if data.moments is None else self._moments
         first, last, _ = rows.indices(len(data.status))
         self.context = data.context.part(rows)
         self.status, self.replications = data.status[rows], data.replications[rows]
         self.warmup_s = data.warmup_s[rows]
         self.messages = {i - first: text for i, text in data.messages.items() if first <= i < last}
         self.coordinates = {path: values[rows] for path, values in data.coordinates.items()}
+
+    def _moments(self, metric: Metric, rows: slice) -> Moments:
+        assert self._data.moments is not None
+        its = self._data.moments(metric, self._rows)
+        return Moments(*(getattr(its, field.name)[rows] for field in fields(Moments)))
 
     def metrics(self, metrics: Sequence[Metric], level: Level, rows: slice = _ALL_ROWS) -> list[Array]:
         """Return metrics."""
@@ -305,6 +346,7 @@ def provenance(threads: int | None = None, command: Sequence[str] | None = None)
     return {
         "command": list(sys.argv if command is None else command),
         "threads": threads,
+        "host": platform.node(),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": _cpu_model(),
@@ -345,7 +387,7 @@ class MemoryData:
     study : Study
         What is run.
     n_replications : int
-        Replications of each configuration.
+        Replications of each configuration, at most.
     attributes : Attributes
         What is known about the results.
 
@@ -355,10 +397,11 @@ class MemoryData:
     """
 
     _BLOCK = 64
+    moments: ReadMoments | None = None
 
     def __init__(self, study: Any, n_replications: int, attributes: Attributes) -> None:
         self.study = study
-        self.n_replications = n_replications
+        self._n_replications = n_replications
         self.attributes = attributes
         self.results: dict[int, ConfigurationResult] = {}
         self.context = Context.of(study.configurations, study.n_configurations)
@@ -366,6 +409,12 @@ class MemoryData:
     def write(self, result: ConfigurationResult) -> None:
         """Keep the result of a configuration."""
         self.results[result.index] = result
+
+    @property
+    def n_replications(self) -> int:
+        """Replications of the configuration that has the most."""
+        most = max((len(result.host) for result in self.results.values()), default=0)
+        return min(most, self._n_replications) or self._n_replications
 
     @property
     def status(self) -> Array:
@@ -488,6 +537,11 @@ class Results:
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics: those with a value per replication, then those with one per configuration."""
         return (*METRICS, *CONFIGURATION_METRICS)
+
+    @property
+    def keeps_replications(self) -> bool:
+        """Whether there are values of each replication; a file of summaries has estimates only."""
+        return self._data.moments is None
 
     @property
     def n_replications(self) -> int:
@@ -649,6 +703,23 @@ class Results:
         from fastlhp.analysis.estimates import summarize
 
         return summarize(self, metric, confidence, method)
+
+    def moments(self, metric: str) -> Moments:
+        """Return what `summary` makes estimates and intervals of.
+
+        Raises
+        ------
+        UnknownMetricError
+            If there is no such metric with a value per replication; also a KeyError.
+        """
+        if metric not in METRICS:
+            self._require(metric)
+            raise UnknownMetricError(f"{metric!r} has one value per configuration, and no moments")
+        if self._data.moments is not None:
+            return self._data.moments(METRICS[metric], _ALL_ROWS)
+        from fastlhp.analysis.estimates import moments
+
+        return moments(METRICS[metric], self.__getitem__)
 
     def save(self, path: str | PathLike[str], force: bool = False) -> None:
         """Write the results to a file.

@@ -237,7 +237,9 @@ def _footer(
 
 
 def warnings_of(results: Results) -> list[str]:
-    """Return what should be known before the estimates are believed."""
+    """Return what should be known before the estimates are believed, as far as replications tell."""
+    if not results.keeps_replications:
+        return []
     from fastlhp.analysis.disorder import frozen_disorder_warning
     from fastlhp.analysis.transients import transient_warning
 

@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastlhp.errors import first_few
 from fastlhp.model.study import DICTIONARY, Study, load
-from fastlhp.results.counters import ConfigurationResult
+from fastlhp.results.counters import ConfigurationResult, joined
 from fastlhp.run.executors import ExecutorError, Pool
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
@@ -94,7 +96,8 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[list[
 
     parts: list[ConfigurationResult] = []
     timing = execute_parts(_study(source), chunk, threads=threads, sink=parts.append)
-    return parts, timing.engine_seconds
+    # What goes back should be little, and few parts: one process receives those of all workers.
+    return joined(parts), timing.engine_seconds
 
 
 @dataclass
@@ -108,20 +111,19 @@ class _Chunks:
     """Cuts work into chunks, of a size that fits the speed shown so far."""
 
     def __init__(self, study: Study, work: Work) -> None:
-        from fastlhp.run.execute import shape_of
+        from fastlhp.run.execute import sizes_of
 
-        self._configurations = study.configurations
+        self._each = events_per_replication(study.configurations)
         self._work = work
-        found = []
-        for index in work.indices:
-            configuration = study.configurations[index]
-            found.append((shape_of(configuration), index, events_per_replication(configuration)))
+        indices = np.asarray(work.indices, np.int64)
         # Large hosts first, and what can share a block side by side.
-        found.sort(key=lambda item: item[0], reverse=True)
-        self._queue = deque((index, cost) for _, index, cost in found)
+        self._queue = indices[np.argsort(-sizes_of(study.configurations).shape[indices], kind="stable")]
+        self._n_taken = 0
         self._units: deque[tuple[int, range, float]] = deque()
         self._replications = work.n_replications
-        self._cost = sum(cost * sum(map(len, work.ranges(index))) for _, index, cost in found)
+        counts = np.full(len(self._each), work.replications)
+        counts[list(work.gaps)] = [sum(map(len, ranges)) for ranges in work.gaps.values()]
+        self._cost = float((self._each * counts)[indices].sum())
         self._rate = _FIRST_GUESS
 
     def _add(self, index: int, ranges: Sequence[range], each: float) -> None:
@@ -129,7 +131,7 @@ class _Chunks:
 
     def follow(self, index: int, ranges: Sequence[range]) -> None:
         """Add what is to follow of a configuration."""
-        each = events_per_replication(self._configurations[index])
+        each = float(self._each[index])
         self._add(index, ranges, each)
         n = sum(map(len, ranges))
         self._replications += n
@@ -148,10 +150,11 @@ class _Chunks:
         cost, n = 0.0, 0
         while cost < wanted_s * self._rate or n < at_least:
             if not self._units:
-                if not self._queue:
+                if self._n_taken == len(self._queue):
                     break
-                index, each = self._queue.popleft()
-                self._add(index, self._work.ranges(index), each)
+                index = int(self._queue[self._n_taken])
+                self._n_taken += 1
+                self._add(index, self._work.ranges(index), float(self._each[index]))
             index, unit, its_cost = self._units.popleft()
             ranges = gaps.setdefault(index, [])
             if ranges and ranges[-1].stop == unit.start:

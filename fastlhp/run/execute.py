@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,8 @@ from fastlhp.engine.block import (
 )
 from fastlhp.engine.encode import Encoded, Shared, has_choice
 from fastlhp.engine.state import LANES, TILE
-from fastlhp.model.configuration import Configuration
-from fastlhp.model.study import Study
+from fastlhp.model.study import Configurations, Study
+from fastlhp.model.vm import VmGroup
 from fastlhp.results.counters import (
     EARLY_COUNTERS,
     N_BINS,
@@ -55,67 +57,127 @@ _EARLY = [VM_INDEX[name] for name in EARLY_COUNTERS]
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """What configurations must have in common to share a block."""
+    """What configurations must have in common to share a block; `n_tile` is a rounded number."""
 
     n_tile: int
     choices: bool
 
 
-def shape_of(configuration: Configuration) -> Shape:
-    """Shape of a configuration; numbers of pCPUs are rounded up so that neighbours share a block."""
-    n_tile = -(-configuration.host.pcpus // TILE)
-    n_tile = n_tile if n_tile <= 2 else 1 << (n_tile - 1).bit_length()
-    return Shape(n_tile, any(has_choice(vm) for vm in configuration.vms))
+class Sizes:
+    """How large the configurations of a study are.
+
+    Parameters
+    ----------
+    configurations : Configurations
+        Of the study; none of them is made.
+
+    Attributes
+    ----------
+    shapes : list of Shape
+        Those that there are, small ones first; numbers of pCPUs are rounded up so that neighbours share a block.
+    shape : ndarray of int64, shape (configuration,)
+        Which of them each configuration has.
+    """
+
+    def __init__(self, configurations: Configurations) -> None:
+        counts = configurations.of_vms(lambda group: group.count)
+
+        def total(value: Callable[[VmGroup], float]) -> Any:
+            return sum(count * each for count, each in zip(counts, configurations.of_vms(value), strict=True))
+
+        n_pcpu = configurations.of_part("host", lambda host: host.pcpus)
+        self._numbers = {
+            "n_pcpu": n_pcpu,
+            "n_vcpu": total(lambda group: group.model.vcpus),
+            "n_vm": sum(counts),
+            "n_lock": total(lambda group: group.model.lock.count),
+        }
+        choices = total(lambda group: has_choice(group.model)) > 0
+        found, self.shape = np.unique(2 * _tiles(n_pcpu) + choices, return_inverse=True)
+        self.shapes = [Shape(int(code) // 2, bool(code % 2)) for code in found]
+
+    def rooms(self, indices: NDArray[np.int64]) -> dict[Shape, dict[str, int]]:
+        """Return the largest numbers among some configurations, for each of their shapes."""
+        shape = self.shape[indices]
+        return {
+            self.shapes[number]: {
+                name: int(values[indices[shape == number]].max()) for name, values in self._numbers.items()
+            }
+            for number in np.unique(shape)
+        }
 
 
-@dataclass
-class _Room:
-    """The largest numbers among the configurations of one shape."""
-
-    n_pcpu: int = 1
-    n_vcpu: int = 1
-    n_vm: int = 1
-    n_lock: int = 1
-
-    def include(self, configuration: Configuration) -> None:
-        self.n_pcpu = max(self.n_pcpu, configuration.host.pcpus)
-        self.n_vcpu = max(self.n_vcpu, configuration.n_vcpu)
-        self.n_vm = max(self.n_vm, len(configuration.vms))
-        self.n_lock = max(self.n_lock, sum(vm.lock.count for vm in configuration.vms))
+@functools.lru_cache(maxsize=1)
+def sizes_of(configurations: Configurations) -> Sizes:
+    """Return `Sizes`, once for all chunks of a study."""
+    return Sizes(configurations)
 
 
-@dataclass
+def _tiles(n_pcpu: NDArray[np.int64]) -> NDArray[np.int64]:
+    different, which = np.unique(-(-n_pcpu // TILE), return_inverse=True)
+    rounded = [n if n <= 2 else 1 << (n - 1).bit_length() for n in different.tolist()]
+    return np.array(rounded, np.int64)[which]
+
+
+@dataclass(frozen=True, slots=True)
 class _Unit:
     """Some replications of a configuration, in one block."""
 
     index: int
     encoded: Encoded
     replications: range
-    places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def __post_init__(self) -> None:
-        n = len(self.replications)
-        self.vm = np.zeros((n, HALVES, self.encoded.n_vm, N_VM_COUNTERS), np.int64)
-        self.host = np.zeros((n, HALVES, N_HOST_COUNTERS), np.int64)
-        self.histogram = np.zeros((2, N_BINS), np.int64)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """What units of a batch have in common: numbers of replications and VMs."""
+        return len(self.replications), self.encoded.n_vm
+
+    def fits(self, other: _Unit) -> bool:
+        """Whether the two can be in one batch."""
+        return self.shape == other.shape
+
+
+class _Batch:
+    """Units of one shape in a block, and the memory of their counters: short ones are too many to be seen to singly."""
+
+    def __init__(self, units: Sequence[_Unit]) -> None:
+        self.units = units
+        k, (n, n_vm) = len(units), units[0].shape
+        self.vm = np.zeros((k * n, HALVES, n_vm, N_VM_COUNTERS), np.int64)
+        self.host = np.zeros((k * n, HALVES, N_HOST_COUNTERS), np.int64)
+        self.histogram = np.zeros((k, 2, N_BINS), np.int64)
+        self.places = np.zeros(0, np.int64)
 
     def items(self) -> NDArray[Any]:
-        return make_items(self.encoded, self.replications, self.vm, self.host, self.histogram)
+        """Return what the block is given."""
+        first, n = self.units[0], self.units[0].shape[0]
+        items = make_items(first.encoded, range(len(self.host)), self.vm, self.host, self.histogram)
+        if len(self.units) > 1:
+            items["config"] = np.repeat([unit.encoded.address for unit in self.units], n)
+            items["histogram"] += np.repeat(np.arange(len(self.units)) * self.histogram.strides[0], n)
+        items["replication"] = np.concatenate([unit.replications for unit in self.units])
+        return items
 
-    def result(self, outcome: NDArray[np.int64]) -> ConfigurationResult:
-        error = int(outcome.min())
-        status, message = (Status.FAILED, error_message(error)) if error < 0 else (Status.OK, "")
-        return ConfigurationResult(
-            self.index,
-            whole_window(self.vm),
-            self.host.sum(axis=1),
-            self.histogram,
-            status,
-            message,
-            self.replications.start,
-            self.vm[:, 0].sum(axis=1)[:, _EARLY],
-            self.encoded.warmup_ns,
-        )
+    def results(self, outcome: NDArray[np.int64]) -> Iterator[ConfigurationResult]:
+        """Yield the counters of each unit."""
+        n = self.units[0].shape[0]
+        errors = outcome.reshape(-1, n).min(axis=1).tolist()
+        vm, host = whole_window(self.vm), self.host.sum(axis=1)
+        early = self.vm[:, 0].sum(axis=1)[:, _EARLY]
+        for number, (unit, error) in enumerate(zip(self.units, errors, strict=True)):
+            own = slice(number * n, number * n + n)
+            status, message = (Status.FAILED, error_message(error)) if error < 0 else (Status.OK, "")
+            yield ConfigurationResult(
+                unit.index,
+                vm[own],
+                host[own],
+                self.histogram[number],
+                status,
+                message,
+                unit.replications.start,
+                early[own],
+                unit.encoded.warmup_ns,
+            )
 
 
 @dataclass
@@ -131,24 +193,18 @@ class _Plan:
 
     def __init__(self, study: Study, work: Work) -> None:
         self._study = study
-        self._configurations = study.configurations
         self._work = work
         self._lock = threading.Lock()
         self._units: dict[Shape, deque[_Unit]] = {}
         self._begun: dict[int, _Begun] = {}
         self._n_settling = 0
         self._shared = Shared()
-        self.rooms: dict[Shape, _Room] = {}
-        indices: dict[Shape, list[int]] = {}
-        for index in work.indices:
-            configuration = self._configurations[index]
-            shape = shape_of(configuration)
-            indices.setdefault(shape, []).append(index)
-            self.rooms.setdefault(shape, _Room()).include(configuration)
+        self._sizes = sizes = sizes_of(study.configurations)
+        indices = np.asarray(work.indices, np.int64)
+        self.rooms = sizes.rooms(indices)
         # Large hosts first: the small ones then fill the time until the last thread is done.
-        self._queue = deque(
-            (shape, index) for shape in sorted(indices, reverse=True) for index in indices[shape]
-        )
+        self._queue = indices[np.argsort(-sizes.shape[indices], kind="stable")]
+        self._n_taken = 0
 
     @property
     def may_grow(self) -> bool:
@@ -160,25 +216,34 @@ class _Plan:
         """Whether there will be more units, from configurations whose warm-up is being found."""
         return self._n_settling > 0
 
-    def take(self, shape: Shape | None) -> tuple[Shape, _Unit] | None:
-        """Return the next unit; only one of the given shape, if one is given. None if there is none."""
-        with self._lock:
-            for wanted in sorted(self._units, reverse=True) if shape is None else [shape]:
-                if self._units.get(wanted):
-                    return wanted, self._units[wanted].popleft()
-            if not self._queue or shape not in (None, self._queue[0][0]):
-                return None
-            wanted, index = self._queue.popleft()
-            self._n_settling += 1
-        # Pilots may take a while: meanwhile others take what is there.
-        configuration = settled(self._study, index)
-        with self._lock:
-            self._n_settling -= 1
-            if self._shared.is_full:
-                self._shared = Shared()
-            self._begun[index] = _Begun(wanted, Encoded(configuration, self._shared))
-            self._add(index, self._work.ranges(index))
-            return wanted, self._units[wanted].popleft()
+    def take(self, shape: Shape | None, most: int = 1) -> tuple[Shape, list[_Unit]] | None:
+        """Return the next units, one or more; only of the given shape, if one is given. None if there is none."""
+        units: list[_Unit] = []
+        while len(units) < most:
+            with self._lock:
+                waiting = (wanted for wanted, queue in self._units.items() if queue)
+                shape = max(waiting, default=None) if shape is None else shape
+                queue = self._units.get(shape) if shape is not None else None
+                while queue and len(units) < most:
+                    units.append(queue.popleft())
+                if len(units) == most or self._n_taken == len(self._queue):
+                    break
+                index = int(self._queue[self._n_taken])
+                wanted = self._sizes.shapes[self._sizes.shape[index]]
+                if shape not in (None, wanted):
+                    break
+                shape = wanted
+                self._n_taken += 1
+                self._n_settling += 1
+            # Pilots may take a while: meanwhile others take what is there.
+            configuration = settled(self._study, index)
+            with self._lock:
+                self._n_settling -= 1
+                if self._shared.is_full:
+                    self._shared = Shared()
+                self._begun[index] = _Begun(wanted, Encoded(configuration, self._shared))
+                self._add(index, self._work.ranges(index))
+        return (shape, units) if shape is not None and units else None
 
     def follow(self, index: int, ranges: Sequence[range]) -> None:
         """Add what is to follow of a configuration; nothing, if it is finished."""
@@ -220,15 +285,15 @@ class _Run:
         """Whether threads should stop as soon as they can."""
         return self._stop.is_set() or self.failure is not None
 
-    def finish(self, unit: _Unit, outcome: NDArray[np.int64]) -> None:
-        """Hand a finished unit to the sink, and see what is to follow it."""
-        part = unit.result(outcome)
-        with self._lock:
-            following = self._looks.add(part)
-            self.tally.add(part, following)
-            self._sink(part)
-        if following is not None:
-            self.plan.follow(part.index, following)
+    def finish(self, batch: _Batch, outcome: NDArray[np.int64]) -> None:
+        """Hand finished units to the sink, and see what is to follow them."""
+        for part in batch.results(outcome):
+            with self._lock:
+                following = self._looks.add(part)
+                self.tally.add(part, following)
+                self._sink(part)
+            if following is not None:
+                self.plan.follow(part.index, following)
 
     def work(self) -> None:
         """Simulate until nothing is left; the body of each thread."""
@@ -244,36 +309,37 @@ class _Run:
         except BaseException as error:
             self.failure = error
 
-    def _drive(self, shape: Shape, unit: _Unit) -> None:
+    def _drive(self, shape: Shape, units: list[_Unit]) -> None:
         """Simulate units of one shape in a block until there are no more of them."""
         room = self.plan.rooms[shape]
         block = Block(
             self.seed,
-            n_pcpu=room.n_pcpu,
-            n_vcpu=room.n_vcpu,
-            n_vm=room.n_vm,
-            n_lock=room.n_lock,
+            n_pcpu=room["n_pcpu"],
+            n_vcpu=room["n_vcpu"],
+            n_vm=room["n_vm"],
+            n_lock=room["n_lock"],
             choices=shape.choices,
         )
-        units: list[_Unit] = []
+        batches: list[_Batch] = []
         n_in_ring = 0
         n_steps = 1000
         n_wanted = block.n_lanes
-        following: _Unit | None = unit
         while not self.is_over:
             # Lanes that finish must find work: keep enough items waiting for a turn.
             # Never quite full: `n_since` cannot tell a full ring from an empty one.
             while block.n_waiting < n_wanted and n_in_ring + UNIT < ITEMS:
-                if following is None:
-                    taken = self.plan.take(shape)
+                most = min(n_wanted - block.n_waiting, ITEMS - 1 - n_in_ring) // UNIT
+                if not units:
+                    taken = self.plan.take(shape, max(most, 1))
                     if taken is None:
                         break
-                    following = taken[1]
-                following.places = block.append(following.items())
-                units.append(following)
-                n_in_ring += len(following.replications)
-                following = None
-            if not block.is_busy and not units:
+                    units = taken[1]
+                n = sum(1 for _ in itertools.takewhile(units[0].fits, units[: max(most, 1)]))
+                batch, units = _Batch(units[:n]), units[n:]
+                batch.places = block.append(batch.items())
+                batches.append(batch)
+                n_in_ring += len(batch.places)
+            if not block.is_busy and not batches:
                 return
             began = time.perf_counter()
             block.advance(n_steps)
@@ -285,15 +351,15 @@ class _Run:
             elif took > 2 * TURN_S:
                 n_steps = max(n_steps // 2, 10)
             pending = []
-            for running in units:
+            for running in batches:
                 outcome = block.outcome(running.places)
                 if (outcome != 0).all():
                     self.finish(running, outcome)
                 else:
                     pending.append(running)
-            # Places in the ring are used in turn: an old unit keeps all later ones.
-            units = pending
-            n_in_ring = block.n_since(units[0].places[0]) if units else 0
+            # Places in the ring are used in turn: an old batch keeps all later ones.
+            batches = pending
+            n_in_ring = block.n_since(batches[0].places[0]) if batches else 0
             self.tally.report()
 
 

@@ -174,6 +174,13 @@ class Job:
         self.store.close()
         self.store.flush()
 
+    def _provenance(self) -> dict[str, Any]:
+        """Return how the run was begun and what each session did; the latter not where files are to be the same."""
+        begun = dict(self.store.manifest.about["provenance"])
+        if fixed_time() is None:
+            begun["sessions"] = [session.described() for session in self.store.sessions()]
+        return begun
+
     def write_file(self, timing: Timing | None = None) -> bool:
         """Write the file with all that is finished, and say whether that is everything.
 
@@ -186,7 +193,8 @@ class Job:
             self.path,
             self.study,
             force=self._force,
-            provenance=manifest.about["provenance"],
+            replications=self.store.widest(self._looks) if self._looks.may_grow else None,
+            provenance=self._provenance(),
             created=manifest.about["created"],
             fingerprint=manifest.fingerprint,
             folder=self.directory,

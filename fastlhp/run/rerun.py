@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastlhp.analysis.estimates import block_moments
 from fastlhp.errors import FastlhpError
 from fastlhp.model.study import DICTIONARY, load
 from fastlhp.results.counters import HISTOGRAMS, ConfigurationResult, Status, join
@@ -74,12 +75,17 @@ def rerun(path: str | os.PathLike[str], index: int, *, threads: int = 1) -> Reru
     row = slice(index, index + 1)
     block = Block(data.context.part(row), own, [result], data.n_replications, data.context.n_vms)
     pairs = {"status": (np.array(result.status), data.status[index])}
-    for level in _LEVELS:
+    if data.moments is not None:
+        for name, values in block_moments(block).items():
+            for column, metric in enumerate(METRICS.values()):
+                then = getattr(data.moments(metric, row), name)
+                pairs[f"summary/{metric.name}/{name}"] = (values[:, column], then)
+    for level in _LEVELS if data.moments is None else ():
         metrics = [metric for metric in METRICS.values() if level in metric.levels]
         for metric, values in zip(metrics, data.metrics(metrics, level), strict=True):
             name = metric.name if level == "host" else f"{level}/{metric.name}"
             pairs[name] = (block.metric(metric, level), values[row])
-    for metric in map(METRICS.__getitem__, EARLY):
+    for metric in map(METRICS.__getitem__, EARLY if data.moments is None else ()):
         then = data.first_half(metric, row)
         if not (np.isnan(then) | (then == missing_value(metric.dtype))).all():  # or of an older version
             pairs[f"first_half/{metric.name}"] = (block.first_half(metric), then)

@@ -10,17 +10,17 @@ import math
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from fastlhp.cache import cache_folder
 
 if TYPE_CHECKING:
-    from fastlhp.model.configuration import Configuration
-    from fastlhp.model.study import Study
+    from fastlhp.model.study import Configurations, Study
 
 __all__ = ["Speed", "estimate_events", "events_per_replication", "read_speed", "write_speed"]
-
-_SAMPLED = 20_000
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,6 @@ def write_speed(events_per_second: float, threads: int) -> None:
 def estimate_events(study: "Study") -> float:
     """Return about how many events a study has, see `events_per_replication`.
 
-    Of very large sweeps only a part is looked at.
-
     Parameters
     ----------
     study : Study
@@ -91,20 +89,18 @@ def estimate_events(study: "Study") -> float:
     float
         Events of all configurations and replications together.
     """
-    count = study.n_configurations
-    step = max(1, count // _SAMPLED)
-    chosen = range(0, count, step)
-    total = math.fsum(events_per_replication(study.configurations[index]) for index in chosen)
-    return total * count / len(chosen) * study.replications
+    return float(events_per_replication(study.configurations).sum()) * study.replications
 
 
-def events_per_replication(configuration: "Configuration") -> float:
-    """Return about how many events a replication has.
+def events_per_replication(configurations: "Configurations") -> npt.NDArray[np.float64]:
+    """Return about how many events a replication of each configuration has.
 
     A vCPU that runs has two events a cycle (the end of the work outside and inside the lock), and at most as
     many run as there are pCPUs. Spinning, halting and the hypervisor's own events are not counted.
     """
-    vcpus = configuration.n_vcpu
-    rate_per_ns = math.fsum(2 * vm.vcpus / vm.mean_cycle_ns for vm in configuration.vms) / vcpus
-    running = min(configuration.host.pcpus, vcpus)
-    return running * rate_per_ns * (configuration.warmup_ns + configuration.duration_ns)
+    vcpus: npt.NDArray[np.int64] = sum(configurations.of_vms(lambda it: it.count * it.model.vcpus))
+    rates: Any = sum(configurations.of_vms(lambda it: 2 * it.count * it.model.vcpus / it.model.mean_cycle_ns))
+    running = np.minimum(configurations.of_part("host", lambda host: host.pcpus), vcpus)
+    window_ns = configurations.of_part("study", lambda window: (window.warmup or 0) + window.duration)
+    found: npt.NDArray[np.float64] = running * (rates / vcpus) * window_ns
+    return found

@@ -18,7 +18,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from fastlhp.results.counters import (
     VM_COUNTERS,
     ConfigurationResult,
     join,
+    joined,
 )
 from fastlhp.run.work import Shard, Work
 
@@ -43,10 +44,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Manifest",
+    "Session",
     "Store",
     "StoreError",
     "Survey",
     "read_manifest",
+    "read_sessions",
     "read_shard",
     "shard_files",
     "survey",
@@ -60,6 +63,7 @@ FLUSH_S = 5.0
 
 _MANIFEST = "manifest.json"
 _PREFIX, _SUFFIX, _REFUSED, _TEMPORARY = "shard-", ".npz", ".refused", ".tmp"
+_SESSION, _LINES = "session-", ".jsonl"
 _SHARD_BYTES = 8 * 1024**2
 _PENDING_BYTES = 4 * _SHARD_BYTES
 _OPEN_SHARDS = 6
@@ -201,10 +205,82 @@ def read_manifest(directory: str) -> Manifest:
 
 def shard_files(directory: str) -> list[str]:
     """Return the paths of the shards in a run's folder."""
+    return _files(directory, _PREFIX, _SUFFIX)
+
+
+def _files(directory: str, prefix: str, suffix: str) -> list[str]:
     names = sorted(os.listdir(directory))
     return [
-        os.path.join(directory, name) for name in names if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+        os.path.join(directory, name) for name in names if name.startswith(prefix) and name.endswith(suffix)
     ]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one process did for a run: a run that is resumed has several.
+
+    Attributes
+    ----------
+    about : dict
+        When and how it was begun: ``created``, ``provenance``.
+    shards : list of tuple of float, int and int
+        Of each shard that it wrote: when, in s after its beginning, and how many replications and events are in it.
+    """
+
+    about: dict[str, Any]
+    shards: list[tuple[float, int, int]]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time until its last shard."""
+        return self.shards[-1][0] if self.shards else 0.0
+
+    @property
+    def replications(self) -> int:
+        """Replications that it finished."""
+        return sum(shard[1] for shard in self.shards)
+
+    @property
+    def events(self) -> int:
+        """Events of these."""
+        return sum(shard[2] for shard in self.shards)
+
+    def described(self) -> dict[str, Any]:
+        """Return what a result file says of it."""
+        return {
+            "created": self.about.get("created", ""),
+            **self.about.get("provenance", {}),
+            "seconds": self.seconds,
+            "replications": self.replications,
+            "events": self.events,
+            "shards": self.shards,
+        }
+
+
+def read_sessions(directory: str) -> list[Session]:
+    """Return the sessions of a run, the first one first; lines that cannot be read are left out."""
+    sessions: list[Session] = []
+    try:
+        paths = _files(directory, _SESSION, _LINES)
+    except FileNotFoundError:
+        return sessions  # The run has just come to its end.
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                about, *lines = [
+                    json.loads(line) for line in file.read(_MAX_BYTES).splitlines() if _is_whole(line)
+                ]
+            shards = [(float(seconds), int(n), int(events)) for seconds, n, events in lines]
+            if isinstance(about, dict) and isinstance(about.get("provenance", {}), dict):
+                sessions.append(Session(about, shards))
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue
+    return sessions
+
+
+def _is_whole(line: str) -> bool:
+    """Say whether a line was written to its end."""
+    return line.endswith(("}", "]"))
 
 
 def _write_durably(directory: str, name: str, content: bytes) -> None:
@@ -231,18 +307,6 @@ def _sync_folder(path: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _joined(parts: Iterable[ConfigurationResult]) -> list[ConfigurationResult]:
-    """Join neighbouring replications of configurations."""
-    ordered = sorted(parts, key=lambda part: (part.index, part.first))
-    runs: list[list[ConfigurationResult]] = []
-    for part in ordered:
-        if runs and (last := runs[-1][-1]).index == part.index and last.stop == part.first:
-            runs[-1].append(part)
-        else:
-            runs.append([part])
-    return [join(run) for run in runs]
 
 
 def _pack(parts: Sequence[ConfigurationResult], identity: str) -> bytes:
@@ -381,6 +445,8 @@ class Survey:
         Replications a second, between the first shard and the last.
     events : int
         Simulated events of what is finished.
+    sessions : list of Session
+        What processes have done for it so far.
     """
 
     manifest: Manifest
@@ -391,6 +457,7 @@ class Survey:
     last: float | None
     per_second: float | None
     events: int
+    sessions: list[Session]
 
 
 def survey(directory: str) -> Survey:
@@ -433,6 +500,7 @@ def survey(directory: str) -> Survey:
         max(times, default=None),
         later / seconds if seconds > 0 else None,
         n_events,
+        read_sessions(directory),
     )
 
 
@@ -488,6 +556,10 @@ class Store:
     ) -> None:
         self.directory = directory
         self.manifest = manifest
+        # That of an earlier session takes its place.
+        self._about = manifest.about
+        self._began = time.monotonic()
+        self._session = ""
         self._lock = threading.Condition()
         self._pending: list[ConfigurationResult] = []
         self._pending_bytes = 0
@@ -618,16 +690,44 @@ class Store:
             pending = self._pending[:]
         if not pending:
             return
-        parts = _joined(pending)
+        parts = joined(pending)
         content = _pack(parts, self.manifest.identity)
         name = _name_of(content)
         _write_durably(self.directory, name, content)
+        self._note(parts)
         with self._lock:
             del self._pending[: len(pending)]
             self._oldest = time.monotonic()
             self._pending_bytes -= sum(map(_size, pending))
             self._add(os.path.join(self.directory, name), parts)
             self._lock.notify_all()
+
+    def _note(self, parts: Sequence[ConfigurationResult]) -> None:
+        """Write down when a shard was written, and what is in it."""
+        lines = [json.dumps(self._entry(parts))]
+        # Nobody's results depend on it: a full disk ends the run at the next shard.
+        with contextlib.suppress(OSError):
+            if not self._session:
+                number = 1 + len(_files(self.directory, _SESSION, _LINES))
+                self._session = os.path.join(self.directory, f"{_SESSION}{number:04}{_LINES}")
+                lines.insert(0, json.dumps(self._about))
+            with open(self._session, "a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+
+    def _entry(self, parts: Sequence[ConfigurationResult]) -> tuple[float, int, int]:
+        n_events = sum(int(part.host[:, HOST_INDEX["events"]].sum()) for part in parts)
+        seconds = round(time.monotonic() - self._began, 3)
+        return seconds, sum(len(part.host) for part in parts), n_events
+
+    def sessions(self) -> list[Session]:
+        """Return what each process did; of this one also what is in no shard yet."""
+        sessions = read_sessions(self.directory)
+        with self._lock:
+            if self._pending and not self._session:
+                sessions.append(Session(dict(self._about), []))
+            if self._pending and sessions:
+                sessions[-1].shards.append(self._entry(self._pending))
+        return sessions
 
     def _add(self, path: str, parts: Sequence[ConfigurationResult]) -> None:
         self._tables.append(_table(parts, len(self._shards)))
@@ -672,7 +772,7 @@ class Store:
         rows = self._rows()
         done = np.bincount(rows[:, 0], weights=rows[:, 2], minlength=n).astype(np.int64)
         indices = self.manifest.indices
-        left = [index for index in indices if done[index] < wanted(index)]
+        left = [index for index in indices if done[index] < wanted(index)] if len(rows) else indices
         gaps: dict[int, list[range]] = {index: [] for index in left if done[index]}
         position = dict.fromkeys(gaps, 0)
         for index, first, count in rows[np.isin(rows[:, 0], list(gaps)), :3].tolist():
@@ -683,6 +783,12 @@ class Store:
             if at < wanted(index):
                 gaps[index].append(range(at, wanted(index)))
         return Work(looks.first if looks else replications, left, gaps, len(indices), int(done.sum()))
+
+    def widest(self, looks: Looks) -> int:
+        """Return how many replications the finished configuration with the most of them has."""
+        rows = self._rows()
+        done = np.bincount(rows[:, 0], weights=rows[:, 2]).astype(np.int64)
+        return max((int(n) for index, n in enumerate(done) if n and n == looks.total(index)), default=1)
 
     def parts(self) -> Iterator[ConfigurationResult]:
         """Yield all that is finished, in the order of configurations and replications, nothing twice."""
@@ -734,7 +840,8 @@ class Store:
     def _clear(self) -> None:
         # The manifest last: a folder with shards but no manifest could not be gone on with.
         self._remove_temporary()
-        for path in [*shard_files(self.directory), os.path.join(self.directory, _MANIFEST)]:
+        sessions = _files(self.directory, _SESSION, _LINES)
+        for path in [*sessions, *shard_files(self.directory), os.path.join(self.directory, _MANIFEST)]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self.release()

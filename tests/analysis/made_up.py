@@ -9,6 +9,8 @@ from fastlhp.results.results import Attributes, Results, coordinate_array
 class Arrays:
     """Data of `Results`: the metrics that are given, zeros for the others."""
 
+    moments = None
+
     def __init__(self, coordinates, metrics, status=None, pcpus=4, first_half=None):
         some = np.asarray(next(iter(metrics.values())))
         self._shape = some.shape

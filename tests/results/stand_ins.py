@@ -38,6 +38,7 @@ def make_study(coordinates=None, vms=(1, 2, 3), replications=4, name="small", se
         configurations=configurations,
         n_configurations=len(configurations),
         coordinates=coordinates or {"vm.guest.count": list(vms)},
+        keeps_replications=True,
     )
 
 

@@ -399,8 +399,8 @@ def test_files_that_cannot_be_read(written, tmp_path):
     with pytest.raises(ResultFileError, match="no result of fastlhp"):
         fastlhp.open(foreign)
     with h5py.File(written, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(ResultFileError, match=r"in format 2; this version reads up to format 1: upgrade"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(ResultFileError, match=r"in format 3; this version reads up to format 2: upgrade"):
         fastlhp.open(written)
 
 

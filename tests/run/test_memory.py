@@ -19,18 +19,44 @@ finally:
 """
 
 
+def peak_bytes(folder: Path, text: str) -> int:
+    """Run a study, and return how much memory that took at most."""
+    (folder / "study.toml").write_text(text)
+    command = [sys.executable, "-c", PROGRAM, "run", str(folder / "study.toml"), "-o", str(folder / "out.h5")]
+    done = subprocess.run(
+        [*command, "--quiet", "--force"], env=environment(), capture_output=True, text=True, check=True
+    )
+    return 1024 * int(done.stdout)
+
+
+def swept(replications: int, duration: str, **paths: int) -> str:
+    """Return a study that sweeps paths over so many times each."""
+    text = STUDY.format(duration=duration).replace("replications = 40", f"replications = {replications}")
+    text = text.replace('warmup = "1ms"', 'warmup = "0ms"')
+    text = text[: text.index("[sweep]")] + "[sweep]\n"
+    return text + "".join(
+        f'"{path}" = {[f"{i}ns" for i in range(1000, 1000 + n)]}\n' for path, n in paths.items()
+    )
+
+
+@pytest.mark.nightly
+def test_summaries_of_a_million_configurations_in_a_gibibyte(tmp_path: Path) -> None:
+    """What each configuration adds, a VM of its own among it, is far from a kilobyte."""
+    paths = {"vm.guest.user.exponential": 100, "vm.guest.hold.exponential": 200}
+    peaks = {}
+    for n in (1, 3):
+        text = swept(16, "50us", **paths | {"vm.guest.user.exponential": 100 * n})
+        peaks[n] = peak_bytes(tmp_path, text.replace("[host]", 'store = "summaries"\n[host]', 1))
+    each = (peaks[3] - peaks[1]) / 40_000
+    assert peaks[1] + 980_000 * each < 2**30, f"{each:.0f} bytes a configuration after {peaks[1]} bytes"
+    results = fastlhp.open(tmp_path / "out.h5")
+    assert len(results) == 60_000 and (results.summary("throughput").n == 16).all()
+
+
 @pytest.mark.nightly
 def test_a_million_rows_in_a_gibibyte(tmp_path: Path) -> None:
     """10,000 configurations of 100 replications each."""
-    text = STUDY.format(duration="200us").replace("replications = 40", "replications = 100")
-    text = text.replace('warmup = "1ms"', 'warmup = "0ms"')
-    text = text[: text.index("[sweep]")] + "[sweep]\n"
-    text += f'"host.context_switch" = {[f"{i}ns" for i in range(1000, 1100)]}\n'
-    text += f'"vm.guest.hold.exponential" = {[f"{i}ns" for i in range(1000, 1100)]}\n'
-    (tmp_path / "study.toml").write_text(text)
-    out = tmp_path / "out.h5"
-    command = [sys.executable, "-c", PROGRAM, "run", str(tmp_path / "study.toml"), "-o", str(out), "--quiet"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 2**20, "KiB at most"
-    results = fastlhp.open(out)
+    text = swept(100, "200us", **{"host.context_switch": 100, "vm.guest.hold.exponential": 100})
+    assert peak_bytes(tmp_path, text) < 2**30
+    results = fastlhp.open(tmp_path / "out.h5")
     assert len(results) * results.n_replications == 1_000_000 and (results.status == 0).all()

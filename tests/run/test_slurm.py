@@ -25,7 +25,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 CredType=cred/munge
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmctldPort={ports[0]}
@@ -112,38 +112,84 @@ def wait_for(condition, timeout_s: float) -> None:
         time.sleep(0.1)
 
 
-def test_a_job_array(tmp_path: Path, slurm: dict[str, str]) -> None:
-    """Six tasks, one of which is cancelled: the merge says so, and submitting again goes on."""
-    command = prepare(tmp_path)
-    subprocess.run([*command, "-o", str(tmp_path / "whole.h5")], env=slurm, check=True, timeout=120)
-    out, script = tmp_path / "out.h5", tmp_path / "out.h5.slurm"
-    arguments = ["slurm", str(tmp_path / "study.toml"), "-o", str(out), "--tasks", "6", "--time", "10"]
-    written = CliRunner().invoke(main, arguments)
-    assert (written.exit_code, written.stdout) == (0, f"bash {script}\n"), written.stderr
+class Array:
+    """A study as a job array, and the same study run at once."""
 
-    def submit() -> list[str]:
+    def __init__(self, folder: Path, slurm: dict[str, str], tasks: int, duration: str = "20ms") -> None:
+        self.slurm = slurm
+        self.whole, self.out, self.script = (folder / name for name in ("whole.h5", "out.h5", "out.h5.slurm"))
+        command = prepare(folder, duration)
+        subprocess.run([*command, "-o", str(self.whole)], env=slurm, check=True, timeout=240)
+        arguments = ["slurm", str(folder / "study.toml"), "-o", str(self.out), "--time", "10"]
+        written = CliRunner().invoke(main, [*arguments, "--tasks", str(tasks)])
+        assert (written.exit_code, written.stdout) == (0, f"bash {self.script}\n"), written.stderr
+
+    def submit(self) -> str:
+        """Submit it and return the number of the array."""
         done = subprocess.run(
-            ["bash", str(script)], env=slurm, capture_output=True, text=True, timeout=60, check=False
+            ["bash", str(self.script)],
+            env=self.slurm,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout.partition(";")[0].removeprefix("submitted as ").split(", ")
+        return done.stdout.partition(";")[0].removeprefix("submitted as ").split(", ")[1]
 
-    def end() -> None:
-        wait_for(lambda: ask(slurm, "squeue", "-h") == "", 240)
+    def running(self, array: str) -> list[str]:
+        """Wait until tasks are running, and return their numbers."""
+        query = ("squeue", "-h", "-r", "-j", array, "-t", "RUNNING", "-o", "%K")
+        wait_for(lambda: ask(self.slurm, *query) != "", 120)
+        return ask(self.slurm, *query).split()
 
-    compiling, array, merging = submit()
-    wait_for(lambda: ask(slurm, "squeue", "-h", "-r", "-j", array, "-t", "RUNNING", "-o", "%a") != "", 120)
-    running = ask(slurm, "squeue", "-h", "-r", "-j", array, "-t", "RUNNING", "-o", "%K").split()
+    def end(self) -> None:
+        """Wait until nothing is queued or running."""
+        wait_for(lambda: ask(self.slurm, "squeue", "-h") == "", 240)
+
+    def is_the_study(self) -> bool:
+        """Whether the merged file has the same bytes as that of the study run at once."""
+        return self.out.read_bytes() == self.whole.read_bytes()
+
+
+def test_a_job_array(tmp_path: Path, slurm: dict[str, str]) -> None:
+    """Six tasks, one of which is cancelled: the merge says so, and submitting again goes on."""
+    job = Array(tmp_path, slurm, tasks=6)
+    array = job.submit()
+    running = job.running(array)
     ask(slurm, "scancel", f"{array}_{running[0]}")
-    end()
+    job.end()
     logs = {path.name: path.read_text() for path in (tmp_path / "out.h5.parts").glob("*.log")}
-    assert not out.exists()
+    assert not job.out.exists()
     assert f"share {running[0]} is not finished: bash" in "".join(logs.values()), logs
     assert len(list((tmp_path / "out.h5.parts").glob("part-?.h5"))) >= 5
-    _, again, _ = submit()
+    again = job.submit()
     assert ask(slurm, "scontrol", "show", "job", again).count("ArrayTaskId=") == 1
-    end()
-    assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    job.end()
+    assert job.is_the_study()
+
+
+@pytest.mark.nightly
+def test_a_task_that_is_requeued_goes_on(tmp_path: Path, slurm: dict[str, str]) -> None:
+    """As after the loss of its node: killed when it has written shards, begun again by Slurm, with the same bytes."""
+    job = Array(tmp_path, slurm, tasks=2, duration="5s")
+    array = job.submit()
+    task = job.running(array)[0]
+    folder = tmp_path / "out.h5.parts" / f"part-{task}.h5.partial"
+    wait_for(lambda: [*folder.glob("shard-*")], 120)
+    done = subprocess.run(
+        ["scontrol", "requeue", f"{array}_{task}"], env=slurm, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: task not in ask(slurm, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%K").split(), 60)
+    kept = {path.name for path in folder.glob("shard-*")}
+    assert kept
+    wait_for(lambda: task in ask(slurm, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%K").split(), 180)
+    wait_for(
+        lambda: not folder.exists() or len({path.name for path in folder.glob("shard-*")} - kept) > 0, 120
+    )
+    job.end()
+    assert job.is_the_study()
 
 
 def test_the_script(tmp_path: Path) -> None:

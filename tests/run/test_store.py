@@ -15,12 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from studies import STUDY, assert_same_results, environment, prepare
 
 import fastlhp
+from fastlhp.cli.main import main
 from fastlhp.results.counters import (
     EARLY_COUNTERS,
     HOST_COUNTERS,
+    HOST_INDEX,
     N_BINS,
     VM_COUNTERS,
     ConfigurationResult,
@@ -28,7 +31,7 @@ from fastlhp.results.counters import (
     join,
 )
 from fastlhp.run.job import Job
-from fastlhp.run.store import Manifest, Store, StoreError, read_shard, shard_files
+from fastlhp.run.store import Manifest, Store, StoreError, read_shard, shard_files, survey
 from fastlhp.run.work import UNIT, Shard, Work, in_units
 
 N = 40
@@ -108,6 +111,44 @@ def test_what_is_written_comes_back(study: fastlhp.Study, folder: str) -> None:
     assert work.indices == [i for i in range(36) if i not in (2, 5, 7, 30)] and not work.gaps
     store.remove()
     assert not os.path.exists(folder)
+
+
+def test_sessions_are_written_down(study: fastlhp.Study, folder: str) -> None:
+    """Each process that worked for a run, and each of its shards; what cannot be read is left out."""
+    keep(store_of(folder, study), counters(0, 0, 16), counters(1, 0, 16))
+    about = {"created": "now", "provenance": {"threads": 3}}
+    keep(Store(folder, Manifest.of(study, None, about), resume=True), counters(2, 0, 16))
+    keep(store_of(folder, study, resume=True))  # did nothing
+    first, second = survey(folder).sessions
+    assert (first.about["created"], first.replications, len(first.shards)) == ("then", 32, 1)
+    assert (second.about["created"], second.described()["threads"], second.replications) == ("now", 3, 16)
+    assert second.events == counters(2, 0, 16).host[:, HOST_INDEX["events"]].sum()
+    paths = sorted(Path(folder).glob("session-*"))
+    paths[0].write_text(paths[0].read_text() + "[1.5, 7, 9]\n[2.5, 8")
+    assert survey(folder).sessions[0].shards[1:] == [(1.5, 7, 9)]
+    for damage in ("", "[]", "{}\n[1]", '{"provenance": 3}', "\xff", "[" * 9999 + "]"):
+        paths[0].write_text(damage)
+        assert [session.about["created"] for session in survey(folder).sessions] == ["now"], damage
+    store_of(folder, study, resume=True).remove()
+    assert not os.path.exists(folder)
+
+
+def test_a_resumed_run_says_who_did_what(
+    study: fastlhp.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    study = study.with_(replications=N)
+    with Job(study, tmp_path / "out.h5") as job:
+        job.store.write(whole(0))
+        job.keep()
+    with Job(study, tmp_path / "out.h5", resume=True, threads=2) as job:
+        job.write_file(job.simulate(2))
+    one, other = fastlhp.open(tmp_path / "out.h5").attributes.provenance["sessions"]
+    assert (one["replications"], other["replications"]) == (N, 35 * N)
+    assert other["threads"] == 2 and other["host"] and other["command"] and other["events"] > 0
+    assert sum(n for _, n, _ in other["shards"]) == 35 * N and other["seconds"] == other["shards"][-1][0]
+    said = CliRunner().invoke(main, ["status", str(tmp_path / "out.h5")]).output
+    assert f"2 threads: {35 * N} replications" in said and "session 1" in said
 
 
 def test_what_is_left_to_do(study: fastlhp.Study, folder: str) -> None:

@@ -1,0 +1,170 @@
+"""What executors cost: the same study on threads of one process and on workers, in chunks of about a second.
+
+    python benchmarks/executors.py [--workers N] [--seconds S] [--rounds N] [--executors chunks,processes,dask,mpi]
+
+Rounds are interleaved: each executor runs just before threads, and the ratio of the two is taken; medians are printed.
+Workers are started, and have their kernels, before anything is measured. What is not installed is left out. `chunks` is
+the CPU time of cutting, simulating, pickling and unpickling chunks in this one process: it has no workers and no
+transport, but does not mind what else the machine does. For the others let it do nothing else, and have a CPU more than
+there are workers: MPI's first rank waits busily.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fastlhp
+from fastlhp.run import chunks
+from fastlhp.run.execute import calibrate, execute_parts
+from fastlhp.run.executors import Pool, open_pool
+from fastlhp.run.precision import Looks
+from fastlhp.run.speed import estimate_events
+from fastlhp.run.work import Work
+
+CHUNK_S = 1.0
+CONFIGURATIONS = 100
+
+
+def study_of(seconds: float, rate: float) -> fastlhp.Study:
+    """Return a study that takes about so long at so many events per second."""
+    source = {
+        "study": {"name": "executors", "duration": "20ms", "replications": 1},
+        "host": {"pcpus": 4, "frequency": "1GHz"},
+        "policy": {"scheduler": {"kind": "round_robin", "slice": "10ms"}},
+        "vm": [
+            {
+                "name": "guest",
+                "count": 2,
+                "vcpus": 4,
+                "lock": {"kind": "ticket"},
+                "user": {"exponential": "10us"},
+                "hold": {"exponential": "1us"},
+            }
+        ],
+        "sweep": {"vm.guest.hold.exponential": [f"{1000 + i}ns" for i in range(CONFIGURATIONS)]},
+    }
+    study = fastlhp.load(source)
+    return study.with_(replications=max(1, round(seconds * rate / estimate_events(study))))
+
+
+def took(
+    study: fastlhp.Study, workers: int, pool: Pool | None, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Return how long the study takes, in s."""
+    work = Work(study.replications, range(study.n_configurations))
+    done: list[int] = []
+    began = clock()
+    if pool is None:
+        execute_parts(
+            study, work, threads=workers, sink=lambda part: done.append(part.index), looks=Looks(study)
+        )
+    else:
+        chunks.execute_chunks(
+            study, work, pool, sink=lambda part: done.append(part.index), looks=Looks(study)
+        )
+    seconds = clock() - began
+    assert set(done) == set(work.indices)
+    return seconds
+
+
+@contextlib.contextmanager
+def pool_of(name: str, workers: int) -> Iterator[Pool]:
+    """Start workers, and let them load their kernels."""
+    with contextlib.ExitStack() as stack:
+        if name == "chunks":
+            yield Pool(_Alone(), lambda: 1, ())
+            return
+        scheduler = None
+        if name == "dask":
+            distributed: Any = importlib.import_module("distributed")
+
+            cluster = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None
+            )
+            scheduler = stack.enter_context(cluster).scheduler_address
+        pool = stack.enter_context(open_pool(name, workers, scheduler))
+        assert pool is not None
+        took(study_of(2 * workers * CHUNK_S, 1e6), workers, pool)
+        yield pool
+
+
+def ratio(study: fastlhp.Study, workers: int, pool: Pool) -> float:
+    """Return how many times as long as on threads the study takes."""
+    clock = time.process_time if isinstance(pool.executor, _Alone) else time.perf_counter
+    return took(study, workers, pool, clock) / took(study, workers, None, clock)
+
+
+class _Alone(concurrent.futures.Executor):
+    """Simulates chunks in this thread; they are pickled on their way back all the same."""
+
+    def submit(
+        self, function: Callable[..., Any], /, *arguments: Any, **named: Any
+    ) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_result(pickle.loads(pickle.dumps(function(*arguments, **named))))
+        return future
+
+
+def is_there(name: str) -> bool:
+    """Say whether an executor can be measured here."""
+    needs = {"chunks": "fastlhp", "processes": "fastlhp", "dask": "distributed", "mpi": "mpi4py"}
+    return importlib.util.find_spec(needs[name]) is not None and (
+        name != "mpi" or shutil.which("mpiexec") is not None
+    )
+
+
+def by_mpi(options: argparse.Namespace) -> list[float]:
+    """Return the ratios for MPI, whose workers come with the process that uses them."""
+    command = ["mpiexec", "-n", str(options.workers + 1), sys.executable, "-m", "mpi4py.futures", __file__]
+    command += ["--inside", "--workers", str(options.workers), "--rounds", str(options.rounds)]
+    done = subprocess.run([*command, "--seconds", str(options.seconds)], check=True, stdout=subprocess.PIPE)
+    found: list[float] = json.loads(done.stdout)
+    return found
+
+
+def measured(name: str, options: argparse.Namespace) -> list[float]:
+    """Return the ratio of each round."""
+    study = study_of(options.seconds, options.workers * calibrate())
+    with pool_of(name, options.workers) as pool:
+        return [ratio(study, options.workers, pool) for _ in range(options.rounds)]
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Measure what executors cost beside threads.")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each run (default 20)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--executors", default="chunks,processes,dask,mpi")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    chunks.SHORTEST_S = chunks.LONGEST_S = CHUNK_S
+    if options.inside:
+        print(json.dumps(measured("mpi", options)))
+        return
+    print(
+        f"{options.workers} workers, chunks of {CHUNK_S:g} s, runs of {options.seconds:g} s, {options.rounds} rounds"
+    )
+    for name in options.executors.split(","):
+        if not is_there(name):
+            print(f"{name:<10} not installed")
+            continue
+        ratios = by_mpi(options) if name == "mpi" else measured(name, options)
+        each = ", ".join(f"{100 * (it - 1):+.1f}" for it in ratios)
+        print(f"{name:<10} {100 * (statistics.median(ratios) - 1):+5.1f} % (rounds: {each})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
