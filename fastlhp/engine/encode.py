@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import sys
@@ -34,8 +33,8 @@ def has_choice(spec: VmSpec) -> bool:
     return spec.lock.count > 1 or not spec.kernel.is_zero or spec.halt_probability > 0
 
 
-@functools.cache
 def _number(family: str, kind: str) -> int:
+    # Asked anew by each `Shared`: a policy of one's own changes the numbers.
     return list(kinds(family)).index(kind)
 
 
