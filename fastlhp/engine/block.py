@@ -252,19 +252,17 @@ class Block:
             shared[name] = array.ctypes.data
         shared["n_tiles"], shared["n_lock_tiles"], shared["lane_bytes"] = n_tile, n_lock_tile, 4 * n_draw
         shared["in_use"], shared["has_choices"], shared["scalar_only"] = lanes, choices, scalar_only
-        for lane in range(lanes):
-            host = memory["hosts"][lane]
-            for name in ("rows", "lanes", "free"):
-                host[name] = memory[name].ctypes.data + 4 * lane
-            for name in of_lane:
-                host[name] = memory[name][lane].ctypes.data
-            if not choices:
-                host["choices"] = 0
-            for name in ("variates", "newcomers"):
-                host[name] = memory[name].ctypes.data
-            host["seed_low"] = seed & 0xFFFFFFFF
-            host["seed_high"] = seed >> 32
-            host["n_row"] = n_tile * TILE
+        hosts, each = memory["hosts"], np.arange(lanes)
+        for name in ("rows", "lanes", "free"):
+            hosts[name] = memory[name].ctypes.data + 4 * each
+        for name in of_lane:
+            hosts[name] = memory[name].ctypes.data + memory[name].strides[0] * each
+        if not choices:
+            hosts["choices"] = 0
+        for name in ("variates", "newcomers"):
+            hosts[name] = memory[name].ctypes.data
+        hosts["seed_low"], hosts["seed_high"] = seed & 0xFFFFFFFF, seed >> 32
+        hosts["n_row"] = n_tile * TILE
         end_of_rows = (n_tile + 1) * TILE_SIZE
         self.rows[:end_of_rows].reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, NEXT] = NEVER
         self.rows[end_of_rows:].reshape(n_tile + 1, 2, STRIDE)[:, 0] = NEVER
