@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import fastlhp
+from fastlhp.bench import contenders
 from fastlhp.run import chunks
 from fastlhp.run.execute import calibrate, execute_parts
 from fastlhp.run.executors import Pool, open_pool
@@ -39,22 +40,9 @@ CONFIGURATIONS = 100
 
 def study_of(seconds: float, rate: float) -> fastlhp.Study:
     """Return a study that takes about so long at so many events per second."""
-    source = {
-        "study": {"name": "executors", "duration": "20ms", "replications": 1},
-        "host": {"pcpus": 4, "frequency": "1GHz"},
-        "policy": {"scheduler": {"kind": "round_robin", "slice": "10ms"}},
-        "vm": [
-            {
-                "name": "guest",
-                "count": 2,
-                "vcpus": 4,
-                "lock": {"kind": "ticket"},
-                "user": {"exponential": "10us"},
-                "hold": {"exponential": "1us"},
-            }
-        ],
-        "sweep": {"vm.guest.hold.exponential": [f"{1000 + i}ns" for i in range(CONFIGURATIONS)]},
-    }
+    source = contenders.study_of(contenders.CASES["P4-M2-n4"], 1, 1)
+    source["study"]["duration"] = "20ms"
+    source["sweep"] = {"vm.guest.hold.exponential": [f"{1000 + i}ns" for i in range(CONFIGURATIONS)]}
     study = fastlhp.load(source)
     return study.with_(replications=max(1, round(seconds * rate / estimate_events(study))))
 

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastlhp.cli import _options
-from fastlhp.errors import FastlhpError
+from fastlhp.cli._errors import bad_input
 
 if TYPE_CHECKING:
     from fastlhp.results.results import Results
 
 __all__ = ["command"]
-
-_BAD_INPUT = 2
 
 
 @click.command()
@@ -39,9 +37,7 @@ _BAD_INPUT = 2
 )
 @_options.confidence
 @_options.form
-@click.pass_context
 def command(
-    context: click.Context,
     results: str,
     by: str,
     baseline: str | None,
@@ -63,7 +59,7 @@ def command(
     from fastlhp.cli.show import print_results, screen
     from fastlhp.results.file import open as open_results
 
-    try:
+    with bad_input():
         opened = open_results(results)
         if until is not None and along is not None:
             answer = _until(opened, until, along, by, confidence, kind, screen())
@@ -71,9 +67,6 @@ def command(
             answer = _sensitivity(opened, metrics, confidence, kind, screen())
         else:
             answer = _compare(opened, by, metrics, baseline, confidence, kind, screen())
-    except FastlhpError as error:
-        click.echo(f"fastlhp: {error}", err=True)
-        context.exit(_BAD_INPUT)
     print_results(answer)
 
 

@@ -5,11 +5,9 @@ from typing import Literal
 import click
 
 from fastlhp.cli import _options
-from fastlhp.errors import FastlhpError
+from fastlhp.cli._errors import bad_input
 
 __all__ = ["command"]
-
-_BAD_INPUT = 2
 
 
 @click.command()
@@ -34,9 +32,7 @@ _BAD_INPUT = 2
 )
 @_options.confidence
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-@click.pass_context
 def command(
-    context: click.Context,
     results: str,
     output: str,
     per: Literal["replication", "configuration"],
@@ -49,8 +45,5 @@ def command(
     from fastlhp.results.file import open as open_results
 
     chosen = tuple(dict.fromkeys(metrics)) or None
-    try:
+    with bad_input():
         export(open_results(results), output, per=per, metrics=chosen, confidence=confidence, force=force)
-    except FastlhpError as error:
-        click.echo(f"fastlhp: {error}", err=True)
-        context.exit(_BAD_INPUT)

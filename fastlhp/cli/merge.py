@@ -2,11 +2,12 @@
 
 import click
 
-from fastlhp.errors import FastlhpError, first_few
+from fastlhp.cli._errors import bad_input
+from fastlhp.errors import first_few
 
 __all__ = ["command"]
 
-_FAILED, _BAD_INPUT = 1, 2
+_FAILED = 1
 
 
 @click.command()
@@ -22,11 +23,8 @@ def command(context: click.Context, parts: tuple[str, ...], output: str, force: 
     """
     from fastlhp.results.merge import merge
 
-    try:
+    with bad_input():
         merged = merge(parts, output, force=force)
-    except FastlhpError as error:
-        click.echo(f"fastlhp: {error}", err=True)
-        context.exit(_BAD_INPUT)
     for what, indices in (("failed", merged.failed), ("are in none of the files", merged.missing)):
         if indices:
             click.echo(

@@ -5,11 +5,10 @@ import os
 import click
 
 from fastlhp.cli import _options
+from fastlhp.cli._errors import bad_input
 from fastlhp.errors import FastlhpError
 
 __all__ = ["command"]
-
-_BAD_INPUT = 2
 
 
 @click.command()
@@ -29,9 +28,7 @@ _BAD_INPUT = 2
 @_options.confidence
 @click.option("--no-timelines", "timelines", flag_value=False, default=True, help="Simulate nothing again.")
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
-@click.pass_context
 def command(
-    context: click.Context,
     results: str,
     output: str | None,
     by: str | None,
@@ -49,7 +46,7 @@ def command(
     from fastlhp.view.report import report
 
     target = output or f"{os.path.splitext(results)[0]}.html"
-    try:
+    with bad_input():
         opened = open_results(results)
         if os.path.realpath(target) == os.path.realpath(results):
             raise FastlhpError(
@@ -64,8 +61,5 @@ def command(
             confidence=confidence,
             timelines=timelines,
         )
-    except FastlhpError as error:
-        click.echo(f"fastlhp: {error}", err=True)
-        context.exit(_BAD_INPUT)
     write(page, target, force)
     click.echo(f"{target} is written; open it in a browser", err=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from fastlhp.cli import _options
-from fastlhp.errors import FastlhpError
+from fastlhp.cli._errors import bad_input
 
 __all__ = ["command", "print_results", "screen"]
 
@@ -33,9 +33,7 @@ _NARROWEST, _WIDEST, _NO_SCREEN = 80, 200, 120
     "--rare", is_flag=True, help="Show lock-holder preemptions per acquisition, counted and expected."
 )
 @_options.form
-@click.pass_context
 def command(
-    context: click.Context,
     results: str,
     metrics: tuple[str, ...],
     confidence: float,
@@ -49,7 +47,7 @@ def command(
     from fastlhp.results.table import MAIN_METRICS, as_csv, as_json, as_table
 
     chosen: tuple[str | Summary, ...] = tuple(dict.fromkeys(metrics)) or MAIN_METRICS
-    try:
+    with bad_input():
         opened = open_results(results)
         if rare:
             from fastlhp.analysis.rare import rare_lhp
@@ -64,9 +62,6 @@ def command(
             text = as_json(opened, chosen, confidence=confidence, method=interval)
         else:
             text = as_table(opened, chosen, confidence=confidence, method=interval, **screen())
-    except FastlhpError as error:
-        click.echo(f"fastlhp: {error}", err=True)
-        context.exit(_BAD_INPUT)
     print_results(text)
 
 

@@ -7,29 +7,23 @@ from typing import Any
 
 import click
 
-from fastlhp.errors import FastlhpError
+from fastlhp.cli._errors import bad_input
 
 __all__ = ["command"]
-
-_BAD_INPUT = 2
 
 
 @click.command()
 @click.argument("path", metavar="OUT.h5", type=click.Path())
-@click.pass_context
-def command(context: click.Context, path: str) -> None:
+def command(path: str) -> None:
     """Say how far a run is, from another terminal: of its result file or of the folder OUT.h5.partial."""
     from fastlhp.run.job import partial_folder
 
-    try:
+    with bad_input():
         folder = path if os.path.isdir(path) else partial_folder(path)
         if os.path.isdir(folder):
             _show_folder(folder)
         else:
             _show_file(path)
-    except FastlhpError as error:
-        click.echo(f"fastlhp: {error}", err=True)
-        context.exit(_BAD_INPUT)
 
 
 def _show(name: str, value: str) -> None:

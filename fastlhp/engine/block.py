@@ -22,7 +22,7 @@ from fastlhp.engine.passes import (
     next_attempts_and_choices,
 )
 from fastlhp.engine.replication import start_replication
-from fastlhp.engine.rows import put_next, vcpu_in
+from fastlhp.engine.rows import clear_course, vcpu_in
 from fastlhp.engine.state import (
     DEADLINE,
     DRAWS_PER_VCPU,
@@ -73,8 +73,7 @@ def _load(host, block):
         look(host)
     else:
         lane_value(host, DEADLINE).value = np.int32(-1)
-        for p in range(host.n_row):
-            put_next(host, p, NEVER)
+        clear_course(host)
 
 
 @device
@@ -355,16 +354,7 @@ def simulate_parts(
     vm = np.zeros((n, parts, encoded.n_vm, N_VM_COUNTERS), np.int64)
     host = np.zeros((n, parts, N_HOST_COUNTERS), np.int64)
     histogram = np.zeros((2, N_BINS), np.int64)
-    block = Block(
-        seed,
-        n_pcpu=encoded.n_pcpu,
-        n_vcpu=encoded.n_vcpu,
-        n_vm=encoded.n_vm,
-        n_lock=encoded.n_lock,
-        choices=encoded.needs_choice,
-        lanes=lanes,
-        scalar_only=scalar_only,
-    )
+    block = Block(seed, **encoded.room, lanes=lanes, scalar_only=scalar_only)
     for first in range(0, n, ITEMS):
         part = slice(first, min(first + ITEMS, n))
         items = make_items(encoded, replications[part], vm[part], host[part], histogram)

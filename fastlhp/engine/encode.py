@@ -57,7 +57,7 @@ class Encoded:
     ----------
     address : int
         Of the configuration's record.
-    n_tile, n_lock, n_vcpu, n_vm : int
+    n_pcpu, n_lock, n_vcpu, n_vm : int
         What a block needs room for.
     needs_choice : bool
         Whether its lanes need the vector passes for kernel phases, several locks and HLT.
@@ -84,12 +84,17 @@ class Encoded:
             config["threshold"] = shared.distribution(Constant(state.FOREVER))
         self.address = shared.configurations.add([tuple(config.values())])
         self.warmup_ns = configuration.warmup_ns
-        self.n_tile = -(-n_pcpu // state.TILE)
         self.n_lock = vms.n_lock
         self.n_vcpu = vms.n_vcpu
         self.n_vm = len(specs)
         self.n_pcpu = n_pcpu
         self.needs_choice = vms.needs_choice
+
+    @property
+    def room(self) -> dict[str, Any]:
+        """What a `Block` for this configuration alone has to be told of it."""
+        numbers = {name: getattr(self, name) for name in ("n_pcpu", "n_vcpu", "n_vm", "n_lock")}
+        return numbers | {"choices": self.needs_choice}
 
 
 class _Base(NamedTuple):

@@ -9,7 +9,7 @@ from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.rows import put, put_next, put_word, user_drawn
+from fastlhp.engine.rows import clear_course, put, put_word, user_drawn
 from fastlhp.engine.state import (
     ATTEMPT,
     BEGIN,
@@ -70,8 +70,8 @@ def start_replication(host, item_address):
     host.n_slot_draw = 0
     host.error = 0
     host.done_until = 0
+    clear_course(host)
     for p in range(host.n_row):
-        put_next(host, p, NEVER)
         put(host, GUEST_PHASE, p, NOBODY)
         put(host, UNTIL, p, NEVER)
         pcpu_at(host.pcpus, p).timer = FOREVER

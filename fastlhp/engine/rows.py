@@ -150,6 +150,14 @@ def put_next(host, p, at):
 
 
 @device
+def clear_course(host):
+    """No attempt is to come on any pCPU."""
+    for p in range(host.n_row):
+        put_course(host, NEXT, p, NEVER)
+    find_all_earliest(host)
+
+
+@device
 def find_all_earliest(host):
     """What `put_next` does beside setting it, for all pCPUs."""
     if host.n_row > BY_TILES * TILE:

@@ -39,16 +39,7 @@ class Watch(Block):
     """
 
     def __init__(self, encoded: Encoded, seed: int, replication: int) -> None:
-        super().__init__(
-            seed,
-            n_pcpu=encoded.n_pcpu,
-            n_vcpu=encoded.n_vcpu,
-            n_vm=encoded.n_vm,
-            n_lock=encoded.n_lock,
-            choices=encoded.needs_choice,
-            lanes=1,
-            scalar_only=True,
-        )
+        super().__init__(seed, **encoded.room, lanes=1, scalar_only=True)
         self._encoded = encoded
         self._results = (
             np.zeros((1, 1, encoded.n_vm, N_VM_COUNTERS), np.int64),

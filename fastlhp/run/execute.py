@@ -96,7 +96,7 @@ class Sizes:
         found, self.shape = np.unique(2 * _tiles(n_pcpu) + choices, return_inverse=True)
         self.shapes = [Shape(int(code) // 2, bool(code % 2)) for code in found]
 
-    def rooms(self, indices: NDArray[np.int64]) -> dict[Shape, dict[str, int]]:
+    def rooms(self, indices: NDArray[np.int64]) -> dict[Shape, dict[str, Any]]:
         """Return the largest numbers among some configurations, for each of their shapes."""
         shape = self.shape[indices]
         return {
@@ -311,15 +311,7 @@ class _Run:
 
     def _drive(self, shape: Shape, units: list[_Unit]) -> None:
         """Simulate units of one shape in a block until there are no more of them."""
-        room = self.plan.rooms[shape]
-        block = Block(
-            self.seed,
-            n_pcpu=room["n_pcpu"],
-            n_vcpu=room["n_vcpu"],
-            n_vm=room["n_vm"],
-            n_lock=room["n_lock"],
-            choices=shape.choices,
-        )
+        block = Block(self.seed, **self.plan.rooms[shape], choices=shape.choices)
         batches: list[_Batch] = []
         n_in_ring = 0
         n_steps = 1000
