@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlhp.engine import state
-from fastlhp.engine.control import deadline_of, go_on, handle, look
+from fastlhp.engine.control import deadline_of, go_on, handle, look, reconsider
 from fastlhp.engine.course import interrupt, resume
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
@@ -97,6 +97,7 @@ def _act(host, block):
     """Let scalar code go on with the lane until its course begins."""
     while not is_resting(host):
         if not go_on(host):
+            host.course_began = host.done_until
             resume(host, deadline_of(host))
             return
         _finish(host, block)
@@ -119,6 +120,7 @@ def _serve(hosts, waits, draws, ends, block):
         host = host_at(hosts, np.int64(lowest_bit(ends)))
         ends &= ends - _LOWEST
         interrupt(host)
+        reconsider(host)
         look(host)
         _handle(host, block)
         _act(host, block)
@@ -205,6 +207,9 @@ class Block:
         n_lock = max(n_lock, 1)
         of_lane: dict[str, tuple[int, Any]] = {
             "present": (n_tile * TILE * state.PRESENT_FIELDS, i4),
+            "guests": (n_tile * TILE, i8),
+            "thresholds": (n_tile * TILE, i8),
+            "timers": (n_tile * TILE, i8),
             "waits": (n_pcpu, state.WAITS),
             "locks": (n_lock, i4),
             "draws": (n_draw, i4),

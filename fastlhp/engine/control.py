@@ -10,14 +10,12 @@ import numpy as np
 
 from fastlhp.engine.accounts import cross_edge
 from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait, run_next, take
-from fastlhp.engine.draws import duration, words
+from fastlhp.engine.draws import draw_if_due, duration, words
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device, part
 from fastlhp.engine.machine import (
-    attempt_of,
     begin_exit,
     block,
-    book_waits,
     count_preemption,
     end_wait,
     kick,
@@ -35,15 +33,23 @@ from fastlhp.engine.machine import (
 )
 from fastlhp.engine.rows import (
     cycle_of,
+    dequeue,
     get,
+    get_timer,
     get_word,
     kernel_drawn,
+    key_of,
     lock_on,
     phase_of,
+    place_of,
+    position_of,
     put,
+    put_nothing,
+    put_timer,
     put_until,
     put_word,
     slot_of,
+    vcpu_in,
 )
 from fastlhp.engine.state import (
     AFTER_GIVING_WAY,
@@ -54,12 +60,17 @@ from fastlhp.engine.state import (
     AFTER_NOTIFY,
     AFTER_SERVICE,
     AFTER_YIELD,
-    ATTEMPT,
     BLOCK,
+    COUNT_UNIT,
+    COUNTS,
+    CYCLE_OF_VCPU_MASK,
+    EDGE,
     EXITING,
     EXTENDED,
     FOREVER,
     GUEST_PHASE,
+    GUESTS,
+    HALF,
     HALT,
     HALT_BIT,
     HALTED,
@@ -68,40 +79,49 @@ from fastlhp.engine.state import (
     INSISTING,
     INTERRUPTS,
     KERNEL,
+    LATEST,
     LETS_RUN,
     LETS_YIELD,
-    NEVER,
+    LOCK_MASK,
+    LOCK_SHIFT,
     NOT_EXTENDED,
+    ORDER_BITS,
+    ORDER_MASK,
     OUTSIDE,
-    PCPU,
     POSITION,
     PREEMPTS,
-    PRESENT_FIELDS,
     READY,
     REBASE_NS,
     RUNNING,
-    SEE_RECORD,
     SERVING,
+    SLOT_END,
+    SLOT_MASK,
     SPIN_ON,
     SWITCHING,
     TILE,
+    TIMERS,
     TRAP_EXTENDED_HOLD,
     TRAP_EXTENDED_KERNEL,
     TRAP_NONE,
-    UNTIL,
     USER,
     WAITING,
+    WAKE,
     WAS_EXTENDED,
+    WORD_FORESEEABLE,
+    WORD_LINE,
+    WORD_SCALAR,
+    WORD_UNFAIR,
     config_at,
+    int32_at,
+    int64_at,
     pcpu_at,
     vcpu_at,
     vm_at,
     vm_config_at,
 )
 from fastlhp.engine.vectors import repeat, written
-from fastlhp.model.host import MAX_PCPUS
 
-AT_ONCE = 64
+AT_ONCE = 1000
 """Events of one lane after which scalar code turns to the others."""
 
 
@@ -343,7 +363,7 @@ def end_extension(host, p, t):
     pcpu = pcpu_at(host.pcpus, p)
     if pcpu.extended == EXTENDED:
         pcpu.extended = WAS_EXTENDED
-        pcpu.timer = max(pcpu.slice_end, t)
+        put_timer(host, p, max(pcpu.slice_end, t))
         if owes_overrun(config_at(host.config, 0).guard, host):
             vcpu_at(host.vcpus, pcpu.vcpu).debt_ns += t - pcpu.slice_end
         pcpu.watching = 0
@@ -366,7 +386,7 @@ def end_slice(host, p, t):
             vm_at(host.vms, vcpu.vm).extensions += 1
             pcpu.extended = EXTENDED
             pcpu.extension_end = t + length
-            pcpu.timer = pcpu.extension_end
+            put_timer(host, p, pcpu.extension_end)
             start_extension(host, p, at_release(config.guard, host), t)
             return
     if pcpu.extended == EXTENDED and (
@@ -410,7 +430,7 @@ def serve(host, p, t):
         set_state(host, v, SERVING, t)
     pcpu.mode = EXITING
     pcpu.action = AFTER_SERVICE
-    pcpu.timer = max(min(pcpu.service_end, pcpu.extension_end), t)
+    put_timer(host, p, max(min(pcpu.service_end, pcpu.extension_end), t))
 
 
 @device
@@ -428,7 +448,7 @@ def end_threshold(host, p, t):
     config = config_at(host.config, 0)
     pcpu = pcpu_at(host.pcpus, p)
     vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
-    put(host, UNTIL, p, NEVER)
+    put_nothing(host, p)
     if vcpu.patience_at < FOREVER and vcpu.threshold_at > t:
         end_patience(host, p, t)
         return
@@ -622,15 +642,6 @@ def wake(host, t):
 @device
 def rebase(host, t):
     """Count the times of the lane from t on."""
-    shift = t - host.base_ns
-    for p in range(host.n_pcpu):
-        book_waits(host, p)
-        if get(host, UNTIL, p) != NEVER:
-            put(host, UNTIL, p, get(host, UNTIL, p) - shift)
-        phase = phase_of(host, p)
-        if phase == WAITING or phase == HANDOVER:
-            vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt = attempt_of(host, p)
-            put(host, ATTEMPT, p, SEE_RECORD)
     for g in range(host.n_lock):
         put_word(host, g, get_word(host, g))
     host.base_ns = t
@@ -641,7 +652,7 @@ def deadline_of(host):
     """Up to when the guests of the lane may go on by themselves."""
     deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
     for p in range(host.n_pcpu):
-        deadline = min(deadline, pcpu_at(host.pcpus, p).timer)
+        deadline = min(deadline, get_timer(host, p))
     if config_at(host.config, 0).gives_way != 0:
         for p in range(host.n_pcpu):
             if pcpu_at(host.pcpus, p).mode == RUNNING:
@@ -650,62 +661,44 @@ def deadline_of(host):
     return deadline
 
 
-# What happens at the time of the next event (HOST.next_order), in the order of events at one instant.
-EDGE, GUESTS = 0, 1  # the guest phase on pCPU p ends: GUESTS + p
-SLOT_END = GUESTS + MAX_PCPUS
-TIMERS = SLOT_END + 1  # of pCPU p: TIMERS + 2 p, and its waiter's threshold: TIMERS + 2 p + 1
-WAKE = TIMERS + 2 * MAX_PCPUS
-ORDER_BITS = WAKE.bit_length()
-ORDER_MASK = (1 << ORDER_BITS) - 1
-LATEST = 2 ** (63 - ORDER_BITS) - 1
-
-
-_PRESENT_BYTES, _PCPU_BYTES = 4 * PRESENT_FIELDS, PCPU.itemsize
-
-
 @written("UniTuple(int64, 2)(int64, int64, int64, int64)")
-def nearest(present, pcpus, n_tiles, base):
-    """What comes next of guests and of the rest, on all pCPUs: for each a time and, in its low bits, what happens then.
-
-    Of four pCPUs at once, and without branches, which would be mispredicted.
-    """
+def nearest(guests, thresholds, timers, n_tiles):
+    """The keys of what guests do next on all pCPUs, and of what else comes next there."""
 
     def tile(i, guest, other):
-        p = (i * TILE).counting(TILE)
-        first = present + i * (TILE * _PRESENT_BYTES)
-        until = (first + 4 * UNTIL).every(_PRESENT_BYTES, TILE, 32)
-        is_waiting = (first + 4 * GUEST_PHASE).every(_PRESENT_BYTES, TILE, 32).equals(WAITING)
-        timer = (pcpus + i * (TILE * _PCPU_BYTES) + PCPU.fields["timer"][1]).every(_PCPU_BYTES, TILE)
-        never = until.signed_wide().like(LATEST << ORDER_BITS)
-        at = until.equals(NEVER).choose(never, (until.signed_wide() + base.times(TILE)) << ORDER_BITS)
-        timer = timer.lower(LATEST) << ORDER_BITS
-        guest_ends = is_waiting.choose(never, at) + (p + GUESTS)
-        threshold_ends = is_waiting.choose(at, never) + ((p << 1) + (TIMERS + 1))
-        timer_ends = timer + ((p << 1) + TIMERS)
-        return guest.lower(guest_ends), other.lower(threshold_ends.lower(timer_ends))
+        def keys(array):
+            return [(array + i * (8 * TILE) + 8 * j).number() for j in range(TILE)]
 
-    never = base.like(LATEST << ORDER_BITS).times(TILE)
-    guest, other = repeat(n_tiles, tile, never, never)
-    return guest.lowest(), other.lowest()
+        return guest.lower(_lowest(keys(guests))), other.lower(_lowest(keys(thresholds) + keys(timers)))
+
+    never = guests.like(LATEST << ORDER_BITS)
+    return repeat(n_tiles, tile, never, never)
+
+
+def _lowest(values):
+    """The lowest of some values, found two by two, so that none has to wait for all others."""
+    while len(values) > 1:
+        values = [a.lower(b) for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
 
 
 @device
 def look(host):
-    """Find the lane's next event: NEXT_* in its record, and the next one that is not a guest's: intervenes_at.
-
-    A time and what happens then are one number: so the smallest is found, and ties are broken, by comparisons alone.
-    """
-    latest = np.int64(LATEST)
-    guest, other = nearest(host.present, host.pcpus, (host.n_pcpu + TILE - 1) // TILE, host.base_ns)
-    other = min(other, (min(host.slot_end, latest) << ORDER_BITS) + SLOT_END)
-    other = min(other, (min(host.next_wake, latest) << ORDER_BITS) + WAKE)
-    other = min(other, host.edge << ORDER_BITS)
-    first = min(guest, other)
-    host.next_at = first >> ORDER_BITS
-    host.next_order = first & ORDER_MASK
-    host.intervenes_at = other >> ORDER_BITS
+    """Find the lane's next event: `next_key` in its record, and the next one that is not a guest's: `other_key`."""
+    guest, other = nearest(host.guests, host.thresholds, host.timers, host.n_row // TILE)
+    other = min(other, key_of(host.slot_end, SLOT_END))
+    other = min(other, key_of(host.next_wake, WAKE))
+    other = min(other, key_of(host.edge, EDGE))
+    host.next_key = min(guest, other)
     if config_at(host.config, 0).gives_way != 0:
-        host.intervenes_at = min(host.intervenes_at, deadline_of(host) + 1)
+        other = min(other, key_of(deadline_of(host) + 1, EDGE))
+    host.other_key = other
+
+
+@device
+def next_at(host):
+    """When the next event is that `look` has found."""
+    return host.next_key >> ORDER_BITS
 
 
 @device
@@ -714,20 +707,131 @@ def go_on(host):
 
     True if the replication is over before that.
     """
-    short_ns = config_at(host.config, 0).short_ns
-    n = 0
-    while host.next_at <= host.done_until or (n < AT_ONCE and host.intervenes_at - host.next_at < short_ns):
+    config = config_at(host.config, 0)
+    n = np.int64(0)
+    while True:
+        is_short = (host.other_key >> ORDER_BITS) - next_at(host) < config.short_ns
+        most = np.int64(AT_ONCE) if is_short else host.scalar_events
+        if n >= most and next_at(host) > host.done_until:
+            return False
+        if n < most and host.next_key < host.other_key and config.gives_way == 0:
+            n += let_guests_run(host, most - n)
         if handle(host):
             return True
         look(host)
         n += 1
-    return False
+
+
+@device
+def reconsider(host):
+    """The course is at its end: if it was too short to be worth the trouble, the next one has to wait."""
+    if host.done_until - host.course_began < config_at(host.config, 0).short_ns:
+        host.scalar_events = min(2 * host.scalar_events + 16, AT_ONCE)
+    else:
+        host.scalar_events = 0
+
+
+@device
+def let_guests_run(host, most):
+    """Do what guests do without the hypervisor, up to so many events; return how many these were.
+
+    These change nothing that comes later but what guests do next, so that the next event is soon found.
+    """
+    limit = min(host.other_key, key_of(host.base_ns + REBASE_NS, EDGE))
+    key = host.next_key
+    n = np.int64(0)
+    meets = False
+    while key < limit and n < most:
+        p, t = (key & ORDER_MASK) - GUESTS, key >> ORDER_BITS
+        if not runs_alone(host, p, t):
+            if not meets_others(host, p, t):
+                break
+            meets = True
+            limit = min(limit, int64_at(host.thresholds, p).value)
+        host.done_until = t
+        key = soonest(host.guests, host.n_row // TILE)
+        n += 1
+    if meets:
+        look(host)  # thresholds have come and gone
+    else:
+        host.next_key = min(key, host.other_key)
+    return n
+
+
+@written("int64(int64, int64)")
+def soonest(keys, n_tiles):
+    """The smallest of some tiles of keys."""
+
+    def tile(i, lowest):
+        return (lowest.lower(_lowest([(keys + i * (8 * TILE) + 8 * j).number() for j in range(TILE)])),)
+
+    (lowest,) = repeat(n_tiles, tile, keys.like(LATEST << ORDER_BITS))
+    return lowest
+
+
+@device
+def runs_alone(host, p, t):
+    """Do the event of the guest on p at t, if it concerns nobody else. Nothing here depends on which event it is."""
+    position, phase = get(host, POSITION, p), phase_of(host, p)
+    g = (position >> LOCK_SHIFT) & LOCK_MASK
+    word = get_word(host, g)
+    releases = np.int64(phase == HOLDING)
+    pcpu = pcpu_at(host.pcpus, p)
+    if (
+        (word & (COUNT_UNIT * (COUNTS - 1) | WORD_SCALAR) != COUNT_UNIT * releases)
+        | (position & HALT_BIT != 0)
+        | (pcpu.trap | pcpu.watching != 0)
+    ):
+        return False
+    if host.choices != 0 and phase == USER and vm_config_on(host, p).has_kernel != 0:
+        return False
+    # The hold time of a cycle, and then the user time after it, stand beside each other.
+    drawn = int32_at(host.draws, 2 * (position & CYCLE_OF_VCPU_MASK) + releases).value
+    put_word(host, g, word + COUNT_UNIT * (1 - 2 * releases))
+    position = (position & ~SLOT_MASK) | ((position + releases) & SLOT_MASK)
+    if host.choices != 0:
+        position = position_of(host, vcpu_in(position), position & SLOT_MASK)
+    put(host, POSITION, p, position)
+    put(host, GUEST_PHASE, p, HOLDING - (HOLDING - USER) * releases)
+    put_until(host, p, t + drawn)
+    if (position & (HALF - 1)) + releases == 3:
+        draw_if_due(host, vcpu_in(position), position & SLOT_MASK)
+    return True
+
+
+@device
+def meets_others(host, p, t):
+    """Do the event of the guest on p at t, if it is about a lock for which others wait, in a queue and running."""
+    position, phase = get(host, POSITION, p), phase_of(host, p)
+    g = (position >> LOCK_SHIFT) & LOCK_MASK
+    word = get_word(host, g)
+    pcpu = pcpu_at(host.pcpus, p)
+    if (
+        (word & (WORD_FORESEEABLE | WORD_UNFAIR | WORD_LINE | WORD_SCALAR) != WORD_FORESEEABLE)
+        | (position & HALT_BIT != 0)
+        | (pcpu.trap | pcpu.watching != 0)
+    ):
+        return False
+    if phase == HOLDING:
+        q = np.int64(place_of(host, g, word).value)
+        if q < 0:
+            return False
+        put_word(host, g, word - COUNT_UNIT)
+        dequeue(host, g)
+        next_cycle(host, p, t)
+        end_wait(host, q, t)
+        return True
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
+    if phase == USER and vm_config.has_kernel != 0:
+        return False
+    lock_attempt(vm_config.lock_kind, host, p, g, t)
+    return True
 
 
 @part
 def handle(host):
     """Handle the event that `look` has found. True if that is the end of the replication, whose results are written."""
-    t, order = host.next_at, host.next_order
+    t, order = next_at(host), host.next_key & ORDER_MASK
     if order == EDGE:
         host.done_until = t - 1  # guests' events at t are still to come
         if cross_edge(host, t):

@@ -37,6 +37,7 @@ from fastlhp.engine.rows import (
     find_all_earliest,
     get,
     get_course,
+    get_threshold,
     get_until,
     get_word,
     hold_drawn,
@@ -49,6 +50,7 @@ from fastlhp.engine.rows import (
     put,
     put_course,
     put_free,
+    put_threshold,
     put_until,
     put_word,
     put_word_only,
@@ -57,7 +59,6 @@ from fastlhp.engine.rows import (
     vcpu_in,
 )
 from fastlhp.engine.state import (
-    ATTEMPT,
     BEGIN,
     COUNT_UNIT,
     COURSE,
@@ -74,7 +75,6 @@ from fastlhp.engine.state import (
     REBASE_NS,
     SLOT_MASK,
     TRAP_NONE,
-    UNTIL,
     USER,
     VCPU_SHIFT,
     WAITING,
@@ -107,7 +107,7 @@ from fastlhp.engine.waits import (
 @device
 def limit_to_threshold(host, p):
     """The course holds no longer than up to the end of the waiter's threshold on p, should that come first."""
-    until = get(host, UNTIL, p)
+    until = get_threshold(host, p) - host.base_ns
     if config_at(host.config, 0).has_line != 0 and is_foreseeable(host, lock_on(host, p)):
         if get_word(host, lock_on(host, p)) & WORD_LINE != 0:
             v = pcpu_at(host.pcpus, p).vcpu
@@ -196,7 +196,6 @@ def place_guest(host, p, at):
         g = lock_on(host, p)
         put_word(host, g, get_word(host, g) + COUNT_UNIT)
         start_hold(host, p, host.base_ns + begin)
-        put(host, UNTIL, p, end)
         return False
     waits = waits_at(host.waits, p)
     if waits.begin == begin:
@@ -228,9 +227,9 @@ def place_waiter(host, p, at):
         return False
     put(host, POSITION, p, position_of(host, v, slot))
     put(host, GUEST_PHASE, p, WAITING)
-    put(host, ATTEMPT, p, attempt)
+    vcpu_at(host.vcpus, v).attempt = host.base_ns + attempt
     if threshold == 0 or vm_config_on(host, p).quick_ns >= 0:
-        put_until(host, p, draw_threshold(host, v, host.base_ns + attempt))
+        put_threshold(host, p, draw_threshold(host, v, host.base_ns + attempt))
     return True
 
 
@@ -241,17 +240,17 @@ def before_attempt(host, p, v, slot, attempt, at):
     put(host, POSITION, p, position_of(host, v, slot))
     if attempt - kernel > at:
         put(host, GUEST_PHASE, p, USER)
-        put(host, UNTIL, p, attempt - kernel)
+        put_until(host, p, host.base_ns + attempt - kernel)
     else:
         put(host, GUEST_PHASE, p, KERNEL)
-        put(host, UNTIL, p, attempt)
+        put_until(host, p, host.base_ns + attempt)
 
 
 @device
 def insert_by_attempt(host, pcpus, n, p):
     """Insert p into a list of n pCPUs, in the order of the attempts of their waiters."""
     i = n
-    while i > 0 and get(host, ATTEMPT, pcpus[i - 1]) > get(host, ATTEMPT, p):
+    while i > 0 and attempt_of(host, pcpus[i - 1]) > attempt_of(host, p):
         pcpus[i] = pcpus[i - 1]
         i -= 1
     pcpus[i] = p
@@ -295,7 +294,7 @@ def resume(host, deadline):
             put_course(host, NEXT, p, NEVER)
             put(host, BEGIN, p, NEVER)
             if phase == HANDOVER:
-                limit_deadline(host, get(host, UNTIL, p) - 1)
+                limit_deadline(host, get_until(host, p) - host.base_ns - 1)
     find_all_earliest(host)
     for i in range(n_holding):
         foresee_release(host, pcpus[i])
@@ -307,7 +306,7 @@ def resume(host, deadline):
 def foresee_attempt(host, p, phase):
     """The course of the vCPU on p, which is before an attempt."""
     position = get(host, POSITION, p)
-    until = get(host, UNTIL, p)
+    until = get_until(host, p) - host.base_ns
     attempt = until
     if phase == USER:
         attempt += kernel_drawn(host, vcpu_in(position), position & SLOT_MASK)
@@ -322,7 +321,7 @@ def foresee_attempt(host, p, phase):
 def foresee_release(host, p):
     """The course of the vCPU on p, which holds a lock, and of those that get it after that."""
     g = lock_on(host, p)
-    end = get(host, UNTIL, p)
+    end = get_until(host, p) - host.base_ns
     word = get_word(host, g)
     n_waiting = count_of(host, g) - 1
     put_free(host, g, NEVER)

@@ -13,7 +13,7 @@ from fastlhp.engine.machine import (
     set_state,
     spin_on,
 )
-from fastlhp.engine.rows import lock_on
+from fastlhp.engine.rows import lock_on, put_timer
 from fastlhp.engine.state import (
     EXTENDED,
     FOREVER,
@@ -75,7 +75,7 @@ def new_slice(host, p, t):
         pcpu.slice_end = t + max(length - vcpu.debt_ns, np.int64(1))
         pcpu.slice_began = pcpu.slice_end - length
         vcpu.debt_ns = 0
-    pcpu.timer = pcpu.slice_end
+    put_timer(host, p, pcpu.slice_end)
     slice_begins(config_at(host.config, 0).scheduler, host, p, t)
 
 
@@ -91,7 +91,7 @@ def begin_slice(host, p, t):
         pcpu.extended = NOT_EXTENDED
         pcpu.slice_began = FOREVER
         pcpu.slice_end = t + kept
-        pcpu.timer = pcpu.slice_end
+        put_timer(host, p, pcpu.slice_end)
         slice_begins(config_at(host.config, 0).scheduler, host, p, t)
     else:
         new_slice(host, p, t)
@@ -133,7 +133,7 @@ def dispatch(host, p, v, t):
             length = draw_ns(host, switch, vcpu, SWITCH, vcpu.n_switch - 1)
     if length > 0:
         pcpu.mode = SWITCHING
-        pcpu.timer = t + length
+        put_timer(host, p, t + length)
     else:
         pcpu.mode = RUNNING
         begin_slice(host, p, t)
@@ -152,7 +152,7 @@ def end_exit(host, p, t):
     """The vCPU whose exit on p is over goes on there; its slice clock ran on."""
     pcpu = pcpu_at(host.pcpus, p)
     start_running(host, p, t)
-    pcpu.timer = max(pcpu.extension_end if pcpu.extended == EXTENDED else pcpu.slice_end, t)
+    put_timer(host, p, max(pcpu.extension_end if pcpu.extended == EXTENDED else pcpu.slice_end, t))
 
 
 @device

@@ -25,6 +25,9 @@ from fastlhp.engine.rows import (
     phase_of,
     position_of,
     put,
+    put_nothing,
+    put_threshold,
+    put_timer,
     put_until,
     put_word,
     rivals_of,
@@ -33,7 +36,6 @@ from fastlhp.engine.rows import (
     user_drawn,
 )
 from fastlhp.engine.state import (
-    ATTEMPT,
     BROKEN_STATE,
     COSTOPPED,
     COUNT_UNIT,
@@ -51,21 +53,17 @@ from fastlhp.engine.state import (
     IN_RING,
     KERNEL,
     LONGEST,
-    LONGEST_NS,
     N_STATES,
-    NEVER,
     NOBODY,
     NOT_EXTENDED,
     PATIENCE,
     POSITION,
     READY,
     RUNNING,
-    SEE_RECORD,
     SLOT_MASK,
     THRESHOLD_DRAW,
     TRAP_EXTENDED_HOLD,
     TRAP_NONE,
-    UNTIL,
     USER,
     WAITING,
     WAKEUP,
@@ -291,10 +289,7 @@ def book_waits(host, p):
 @device
 def attempt_of(host, p):
     """When the waiter on p made its attempt."""
-    attempt = get(host, ATTEMPT, p)
-    if attempt == SEE_RECORD:
-        return vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt
-    return host.base_ns + attempt
+    return vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt
 
 
 @device
@@ -327,7 +322,7 @@ def owner_leaves(host, g, v, holding, t):
         if spins_on(host, p, g):
             settle_spinner(host, p, t)
             if holding == 0 and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
-                put_until(host, p, t)  # it may take the lock
+                put_threshold(host, p, t)  # it may take the lock
     lock = lock_at(host.lock_records, g)
     lock.off_owner = v
     lock.off_holding = holding
@@ -356,11 +351,7 @@ def start_hold(host, p, t):
 def put_thresholds(host, p, t):
     """Let the waiter on p spin up to the response's threshold or the lock's own, whichever is first."""
     vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
-    if vcpu.patience_at >= FOREVER:
-        put_until(host, p, vcpu.threshold_at)
-    else:
-        first = min(vcpu.threshold_at, max(vcpu.patience_at, t))
-        put_until(host, p, min(first, t + LONGEST_NS))  # UNTIL cannot hold more; then it is looked at again
+    put_threshold(host, p, min(vcpu.threshold_at, max(vcpu.patience_at, t)))
 
 
 @device
@@ -375,9 +366,10 @@ def spin_on(host, p, t):
 def start_wait(host, p, t):
     """The wait of the vCPU on p begins."""
     put(host, GUEST_PHASE, p, WAITING)
-    put(host, ATTEMPT, p, t - host.base_ns)
-    put(host, UNTIL, p, NEVER)
-    pcpu_at(host.pcpus, p).trap = TRAP_NONE
+    put_nothing(host, p)
+    pcpu = pcpu_at(host.pcpus, p)
+    pcpu.trap = TRAP_NONE
+    vcpu_at(host.vcpus, pcpu.vcpu).attempt = t
 
 
 @device
@@ -543,7 +535,6 @@ def take_off(host, p, state, t):
     vcpu.lock = lock_on(host, p)
     if phase == WAITING:
         settle_spinner(host, p, t)
-        vcpu.attempt = attempt_of(host, p)
         word = get_word(host, vcpu.lock)
         if word & WORD_UNFAIR != 0:
             put_word(host, vcpu.lock, word - COUNT_UNIT)
@@ -552,9 +543,7 @@ def take_off(host, p, state, t):
         vcpu.patience_ns = vcpu.patience_at - t
     else:
         vcpu.residual = get_until(host, p) - t
-        if phase == HANDOVER:
-            vcpu.attempt = attempt_of(host, p)
-    put(host, UNTIL, p, NEVER)
+    put_nothing(host, p)
     put(host, GUEST_PHASE, p, NOBODY)
     pcpu.trap = TRAP_NONE
     set_state(host, v, state, t)
@@ -576,7 +565,6 @@ def put_on(host, p, t):
     look_out(host, p, vm_at(host.vms, vcpu.vm).wait_max_ns)
     put(host, POSITION, p, position_of(host, v, vcpu.slot))
     put(host, GUEST_PHASE, p, phase)
-    put(host, ATTEMPT, p, SEE_RECORD if phase == WAITING or phase == HANDOVER else 0)
     if phase == WAITING:
         vcpu.spin_since = t
         vcpu.patience_at = t + vcpu.patience_ns
@@ -620,7 +608,7 @@ def begin_exit(host, p, action, t):
         take_off(host, p, EXITING, t)
     pcpu.mode = EXITING
     pcpu.action = action
-    pcpu.timer = t + length
+    put_timer(host, p, t + length)
     return True
 
 
@@ -634,7 +622,7 @@ def leave(host, p, state, t):
         set_state(host, pcpu.vcpu, state, t)
     pcpu.vcpu = -1
     pcpu.mode = IDLE
-    pcpu.timer = FOREVER
+    put_timer(host, p, FOREVER)
     pcpu.extended = NOT_EXTENDED
     pcpu.watching = 0
     host.n_idle += 1

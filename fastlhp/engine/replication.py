@@ -9,9 +9,8 @@ from fastlhp.engine.control import revise
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.rows import clear_course, put, put_word, user_drawn
+from fastlhp.engine.rows import clear_course, put, put_nothing, put_timer, put_word, user_drawn
 from fastlhp.engine.state import (
-    ATTEMPT,
     BEGIN,
     FOREVER,
     GUEST_PHASE,
@@ -20,7 +19,6 @@ from fastlhp.engine.state import (
     NOBODY,
     READY,
     RECORD,
-    UNTIL,
     USER,
     VCPU,
     config_at,
@@ -64,6 +62,7 @@ def start_replication(host, item_address):
     host.n_switches = 0
     host.n_reported = 0
     host.now = 0
+    host.scalar_events = 0
     host.slot = 0
     host.slot_end = FOREVER
     host.n_slot = 0
@@ -73,8 +72,8 @@ def start_replication(host, item_address):
     clear_course(host)
     for p in range(host.n_row):
         put(host, GUEST_PHASE, p, NOBODY)
-        put(host, UNTIL, p, NEVER)
-        pcpu_at(host.pcpus, p).timer = FOREVER
+        put_nothing(host, p)
+        put_timer(host, p, FOREVER)
     for p in range(host.n_pcpu):
         pcpu = pcpu_at(host.pcpus, p)
         pcpu.mode = IDLE
@@ -91,7 +90,6 @@ def start_replication(host, item_address):
         pcpu.guard_pending = 0
         pcpu.floor = 0
         put(host, BEGIN, p, NEVER)
-        put(host, ATTEMPT, p, 0)
         put(host, RECORD, p, 0)
         waits = waits_at(host.waits, p)
         waits.ns = 0

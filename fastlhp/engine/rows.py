@@ -16,13 +16,15 @@ from fastlhp.engine.state import (
     CYCLE_OF_VCPU_MASK,
     EARLIEST_SIZE,
     FIELD_SIZE,
-    FOREVER,
     GUEST_PHASE,
+    GUESTS,
     HALF,
+    LATEST,
     LOCK_MASK,
     LOCK_SHIFT,
     NEVER,
     NEXT,
+    ORDER_BITS,
     POSITION,
     PRESENT_FIELDS,
     SLOT_MASK,
@@ -31,12 +33,13 @@ from fastlhp.engine.state import (
     TICKETS,
     TILE,
     TILE_SIZE,
-    UNTIL,
+    TIMERS,
     VCPU_SHIFT,
     WAITING,
     WORD_SCALAR,
     int16_at,
     int32_at,
+    int64_at,
     stream_at,
     vcpu_at,
     vm_config_at,
@@ -58,19 +61,54 @@ def put(host, field, p, value):
 
 
 @device
+def key_of(t, order):
+    """The key of an event: its time, and what happens then."""
+    return (min(t, np.int64(LATEST)) << ORDER_BITS) + order
+
+
+@device
 def put_until(host, p, t):
-    """Set the end of the phase of the guest on p."""
-    if t >= FOREVER:
-        put(host, UNTIL, p, NEVER)
-    else:
-        put(host, UNTIL, p, t - host.base_ns)
+    """Set the end of the phase of the guest on p, which does not wait."""
+    int64_at(host.guests, p).value = key_of(t, GUESTS + p)
+    int64_at(host.thresholds, p).value = LATEST << ORDER_BITS
+
+
+@device
+def put_threshold(host, p, t):
+    """Set the end of the spin threshold of the waiter on p."""
+    int64_at(host.guests, p).value = LATEST << ORDER_BITS
+    int64_at(host.thresholds, p).value = key_of(t, TIMERS + 1 + 2 * p)
+
+
+@device
+def put_nothing(host, p):
+    """The guest on p, if any, does nothing by itself, and no threshold ends."""
+    int64_at(host.guests, p).value = LATEST << ORDER_BITS
+    int64_at(host.thresholds, p).value = LATEST << ORDER_BITS
 
 
 @device
 def get_until(host, p):
-    """End of the phase of the guest on p; FOREVER if it has none."""
-    until = get(host, UNTIL, p)
-    return FOREVER if until == NEVER else host.base_ns + until
+    """End of the phase of the guest on p; LATEST if it has none."""
+    return int64_at(host.guests, p).value >> ORDER_BITS
+
+
+@device
+def get_threshold(host, p):
+    """End of the spin threshold of the waiter on p; LATEST if it has none."""
+    return int64_at(host.thresholds, p).value >> ORDER_BITS
+
+
+@device
+def put_timer(host, p, t):
+    """Set the next event of the pCPU p itself: end of a switch, an exit, a slice or an extension; FOREVER if none."""
+    int64_at(host.timers, p).value = key_of(t, TIMERS + 2 * p)
+
+
+@device
+def get_timer(host, p):
+    """The next event of the pCPU p itself; LATEST if there is none."""
+    return int64_at(host.timers, p).value >> ORDER_BITS
 
 
 @device

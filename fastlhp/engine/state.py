@@ -8,9 +8,10 @@ rows, ``rows[tile][field][row in tile][lane]``; lock values and lane values are 
 more than `BY_TILES` tiles, the earliest attempt of each tile is kept as well, ``[tile][time, row][lane]``.
 
 *The present* is what scalar code works on (one lane after another): where each guest is now. A few int32 for each
-pCPU and lock, and the records (int64) of host, pCPUs, vCPUs, VMs and locks.
+pCPU and lock, the records (int64) of host, pCPUs, vCPUs, VMs and locks, and two int64 for each pCPU, which say what
+comes next on it (`ORDER_BITS`).
 
-Times in records are absolute; all others are relative to the lane's ``base_ns``.
+Times in records and keys are absolute; all others are relative to the lane's ``base_ns``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.jit import ArrayView, RecordView
-from fastlhp.model.host import MAX_LOCKS, MAX_VCPUS
+from fastlhp.model.host import MAX_LOCKS, MAX_PCPUS, MAX_VCPUS
 from fastlhp.results.counters import HOST_COUNTERS, VM_COUNTERS
 
 LANES = 64  # at most: a bit of a word for each
@@ -42,20 +43,17 @@ BY_TILES = 4
 """Up to so many tiles of rows are read and written tile by tile; more by index. Measured."""
 
 # What the present has of each pCPU that runs a guest.
-UNTIL, POSITION, GUEST_PHASE, ATTEMPT, BEGIN, LONGEST, RECORD, RECORD_BEGIN = range(8)
-PRESENT_FIELDS = 8
+POSITION, GUEST_PHASE, BEGIN, LONGEST, RECORD, RECORD_BEGIN = range(6)
+PRESENT_FIELDS = 8  # a power of two
 """
-UNTIL     end of the guest phase; of a waiter the end of its spin threshold; NEVER if none
 POSITION  who runs, in which cycle, with which lock: see below
 GUEST_PHASE the guest phase, NOBODY if no guest runs
-ATTEMPT   when a waiter made its attempt; SEE_RECORD if the vCPU's record has it
 BEGIN     of a waiter, on the course: when it gets its lock; NEVER if it does not before the hypervisor intervenes
 LONGEST   the longest wait of the VM known here, FAR at most
 RECORD    a longer one, if not 0, that is over at RECORD_BEGIN if no hypervisor intervenes
 """
 
 NEVER = 2**31 - 1
-SEE_RECORD = -(2**31)
 FAR = 2**29
 """Times and durations from it on are left to scalar code: a sum of three others is still an int32."""
 
@@ -70,6 +68,16 @@ LOCK_SHIFT = 17
 LOCK_MASK = MAX_LOCKS - 1
 HALT_BIT = 1 << 29  # HLT after this cycle
 CHOICE_MASK = (LOCK_MASK << LOCK_SHIFT) | HALT_BIT  # what the choices of the cycle decide
+
+# What comes next in a lane: of each pCPU, and of the host. An event is one number, its key: the time, and in the low
+# bits what happens then, in the order of events at one instant. So the next event is the one with the smallest key.
+EDGE, GUESTS = 0, 1  # the guest phase on pCPU p ends: GUESTS + p
+SLOT_END = GUESTS + MAX_PCPUS
+TIMERS = SLOT_END + 1  # of pCPU p: TIMERS + 2 p, and its waiter's threshold: TIMERS + 2 p + 1
+WAKE = TIMERS + 2 * MAX_PCPUS
+ORDER_BITS = WAKE.bit_length()
+ORDER_MASK = (1 << ORDER_BITS) - 1
+LATEST = 2 ** (63 - ORDER_BITS) - 1  # that is, never
 
 # Guest phases.
 NOBODY = -1
@@ -219,32 +227,33 @@ know (`passes.py`). next_item, n_items: items that lanes have started, and all t
 made; n_running: lanes that simulate; n_steps: done so far."""
 
 HOST = _record(
-    "lanes present waits base_ns measuring histogram streams draws "
+    "lanes present waits guests thresholds timers base_ns measuring histogram streams draws "
     "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters spent scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
-    "next_at next_order intervenes_at edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
-    "n_switches n_reported now slot slot_end n_slot n_slot_draw tick_at costarting error"
+    "next_key other_key edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
+    "n_switches n_reported now course_began scalar_events slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
-present (``present`` of the pCPUs, ``waits`` on them, ``locks`` the lock words), of draws and choices, and of its
+present (``present`` of the pCPUs, ``waits`` on them, ``guests``, ``thresholds`` and ``timers`` the keys of what comes
+next on each, ``locks`` the lock words), of draws and choices, and of its
 records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``spent`` has N_STATES int64 a VM: its vCPUs' time in each
 state that is not yet in its counters; ``scratch`` has room for two int64 a vCPU and two a pCPU; ``variates``
 (`draws.py`) and ``newcomers`` (room for the pCPUs) are shared by the block.
 
-done_until: all events of guests up to it are done; next_*: the next event, as `control.py` has found it; intervenes_at:
+done_until: all events of guests up to it are done; next_key: the next event, as `control.py` has found it; other_key:
 the next one that is not a guest's; edge: the next edge of the measured window or of its parts; settled_until: how far
 idle time, fragmentation and priority inversion are integrated; n_reported: events of the parts that are over; now: the
-instant of the event that scalar code handles; slot_end: the next event of the scheduler that is not a single pCPU's;
+instant of the event that scalar code handles; course_began: when the course began; scalar_events: how many events
+scalar code handles before it begins the next; slot_end: the next event of the scheduler that is not a single pCPU's;
 tick_at, costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(
-    "mode vcpu last timer slice_began slice_end extension_end extended watching service_end "
+    "mode vcpu last slice_began slice_end extension_end extended watching service_end "
     "trap action halt_pending guard_pending floor tickled"
 )
-"""timer: next event of the pCPU itself (end of switch, exit, slice or extension), FOREVER if none; extended: of the
-slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; watching: 1 if the extension ends when the guest's mode says that it is
-safe; trap: why the end of the guest's phase is for scalar code; action: what follows the exit;
+"""extended: of the slice, NOT_EXTENDED, EXTENDED or WAS_EXTENDED; watching: 1 if the extension ends when the guest's
+mode says that it is safe; trap: why the end of the guest's phase is for scalar code; action: what follows the exit;
 *_pending: what follows a release's kick. While a guest serves an interrupt, its pCPU is EXITING;
 slice_began: from when the slice's length counts, FOREVER if its end stands whatever its length; floor: see `fair`;
 tickled: see `credit`."""

@@ -207,6 +207,10 @@ class Value:
         loaded.value.align = 4
         return loaded
 
+    def number(self) -> Value:
+        """The int64 at this address."""
+        return self._write("load", self._place(_ir().IntType(64)))
+
     def gather(self, bits: int = 64) -> Value:
         """The int64, or int32, at each of these addresses."""
         return self._collected([self[i] for i in range(self.type.count)], bits)

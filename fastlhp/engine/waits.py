@@ -24,6 +24,7 @@ from fastlhp.engine.rows import (
     cycle_bits,
     get,
     get_course,
+    get_threshold,
     get_word,
     hold_drawn,
     kernel_drawn,
@@ -32,7 +33,7 @@ from fastlhp.engine.rows import (
     put_course,
     put_free,
     put_next,
-    put_until,
+    put_threshold,
     user_drawn,
     vcpu_in,
 )
@@ -56,7 +57,6 @@ from fastlhp.engine.state import (
     ROW,
     SLOT_MASK,
     STRIDE,
-    UNTIL,
     WAITING,
     WORD_FORESEEABLE,
     WORD_LINE,
@@ -131,9 +131,10 @@ def note_special_wait(host, p, now, free):
         limit_deadline(host, now - 1)
     elif config_at(host.config, 0).threshold != 0:
         v = vcpu_in(np.int64(lane_value(host, POS).value))
-        put_until(host, p, draw_threshold(host, v, host.base_ns + now))
-        if free > get(host, UNTIL, p):
-            limit_deadline(host, get(host, UNTIL, p))
+        threshold = draw_threshold(host, v, host.base_ns + now)
+        put_threshold(host, p, threshold)
+        if free > threshold - host.base_ns:
+            limit_deadline(host, threshold - host.base_ns)
 
 
 @device
@@ -183,7 +184,7 @@ def is_contended(host, p, g, now):
         take_back(host, q, begin - waits.attempt)
     try_again(host, q, begin)
     if config_at(host.config, 0).threshold != 0:
-        limit_deadline(host, get(host, UNTIL, q))
+        limit_deadline(host, get_threshold(host, q) - host.base_ns)
     return True
 
 

@@ -35,7 +35,7 @@ class Watch(Block):
     ----------
     columns : dict of str to slice
         Which columns of a snapshot have what: fields of `state`, one column for each pCPU, vCPU or lock.
-        ``next_at`` has two, the halves of an int64.
+        ``next_key`` has two, the halves of an int64.
     """
 
     def __init__(self, encoded: Encoded, seed: int, replication: int) -> None:
@@ -68,7 +68,7 @@ class Watch(Block):
             self.columns[name] = slice(first, first + count)
             places.append((address - self._words.ctypes.data + step * np.arange(count)) // 4)
 
-        add("next_at", memory["hosts"].ctypes.data + offset(state.HOST, "next_at"), 4, 2)
+        add("next_key", memory["hosts"].ctypes.data + offset(state.HOST, "next_key"), 4, 2)
         for name, field in (("phase", state.GUEST_PHASE), ("position", state.POSITION)):
             address = memory["present"].ctypes.data + 4 * field
             add(f"present.{name}", address, 4 * state.PRESENT_FIELDS, self._encoded.n_pcpu)

@@ -155,7 +155,7 @@ def _window(configuration: Configuration, window: tuple[int, int] | None) -> tup
 
 def _next_at(watch: Watch, rows: Array) -> Array:
     """When the event after each snapshot happens."""
-    return np.ascontiguousarray(rows[:, watch.columns["next_at"]]).view(np.int64)[:, 0]
+    return np.ascontiguousarray(rows[:, watch.columns["next_key"]]).view(np.int64)[:, 0] >> engine.ORDER_BITS
 
 
 def _read(watch: Watch, rows: Array, times: Array) -> dict[str, Array]:

@@ -20,7 +20,7 @@ import numpy as np
 from fastlhp.engine.jit import device
 from fastlhp.engine.machine import draw_patience, end_wait, vm_config_on
 from fastlhp.engine.parameters import view
-from fastlhp.engine.rows import count_of, enqueue, get_word, put_until, put_word
+from fastlhp.engine.rows import count_of, enqueue, get_word, put_threshold, put_word
 from fastlhp.engine.state import (
     COUNT_UNIT,
     FOREVER,
@@ -116,7 +116,7 @@ def resume_wait(host, p, g, t):
         # It gives way, in an event of its own.
         vcpu.threshold_at = FOREVER
         vcpu.patience_at = t
-        put_until(host, p, t)
+        put_threshold(host, p, t)
         return True
     vcpu.outside = IN_RING
     vcpu.patience_at = FOREVER

@@ -31,7 +31,7 @@ from fastlhp.engine.machine import (
     start_waiting,
 )
 from fastlhp.engine.parameters import view
-from fastlhp.engine.rows import count_of, get_word, put_until, put_word, spins_on
+from fastlhp.engine.rows import count_of, get_word, put_threshold, put_word, spins_on
 from fastlhp.engine.state import (
     COUNT_UNIT,
     FOREVER,
@@ -138,7 +138,7 @@ def lose_patience(host, p, g, t):
     """The patience of the waiter on p is over: does lock g lie idle? Then the first such waiter takes it."""
     lock = lock_at(host.lock_records, g)
     head = lock.off_owner
-    put_until(host, p, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).threshold_at)
+    put_threshold(host, p, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).threshold_at)
     if head >= 0 and lock.off_holding == 0:
         q = first_impatient(host, g, t)
         taker = pcpu_at(host.pcpus, q).vcpu

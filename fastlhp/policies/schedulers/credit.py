@@ -19,6 +19,7 @@ from fastlhp.engine.dispatch import dispatch, draw_slice, run_next
 from fastlhp.engine.jit import device
 from fastlhp.engine.parameters import RANDOM_PHASE, view
 from fastlhp.engine.queues import insert, pop, push, remove, room, spread
+from fastlhp.engine.rows import put_timer
 from fastlhp.engine.state import (
     FOREVER,
     HALTED,
@@ -189,7 +190,7 @@ def end_slice_at(host, p, t):
     if pcpu.extended == NOT_EXTENDED and t < pcpu.slice_end:
         pcpu.slice_end = t
         if pcpu.mode == RUNNING or pcpu.mode == SWITCHING:
-            pcpu.timer = t
+            put_timer(host, p, t)
 
 
 @device

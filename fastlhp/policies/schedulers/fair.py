@@ -22,6 +22,7 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.machine import is_constant, leave
 from fastlhp.engine.parameters import view
 from fastlhp.engine.queues import cut, pop, push, remove, spread
+from fastlhp.engine.rows import put_timer
 from fastlhp.engine.state import (
     EXITING,
     FOREVER,
@@ -183,7 +184,7 @@ def set_end(host, p, end):
         end = (end + tick - 1) // tick * tick
     pcpu.slice_end = end
     if pcpu.mode != EXITING:
-        pcpu.timer = end
+        put_timer(host, p, end)
 
 
 @device
@@ -379,7 +380,7 @@ def wake_up(host, v, t):
         pcpu.slice_began = FOREVER
         pcpu.slice_end = t
         if pcpu.mode == RUNNING:
-            pcpu.timer = t
+            put_timer(host, p, t)
 
 
 # Directed yields

@@ -23,6 +23,7 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.machine import leave, set_state
 from fastlhp.engine.parameters import option, view
 from fastlhp.engine.queues import insert, remove
+from fastlhp.engine.rows import put_timer
 from fastlhp.engine.state import (
     COSTOPPED,
     FOREVER,
@@ -383,7 +384,7 @@ def stop_running(host, p, t):
         pcpu.slice_began = FOREVER
         pcpu.slice_end = t
         if pcpu.mode == RUNNING:
-            pcpu.timer = t
+            put_timer(host, p, t)
 
 
 @device

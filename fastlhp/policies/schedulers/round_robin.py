@@ -19,6 +19,7 @@ from fastlhp.engine.draws import choice, words
 from fastlhp.engine.jit import device
 from fastlhp.engine.parameters import ALIGNED_PHASE, RANDOM_PHASE, option, view
 from fastlhp.engine.queues import cut, fill_in_order, pop, push, remove, room, shuffle
+from fastlhp.engine.rows import put_timer
 from fastlhp.engine.state import (
     HOST_OWNER,
     PHASE,
@@ -113,7 +114,7 @@ def cut_first_slice(host, p, phase):
         pcpu.slice_end = cut(w0, pcpu.slice_end)
     else:
         pcpu.slice_end = max(1, round(float64_at(phase, p).value * pcpu.slice_end))
-    pcpu.timer = pcpu.slice_end
+    put_timer(host, p, pcpu.slice_end)
 
 
 @device
