@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlhp.engine import state
-from fastlhp.engine.control import deadline_of, go_on, handle, look, reconsider
+from fastlhp.engine.control import deadline_of, handle, look
 from fastlhp.engine.course import interrupt, resume
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
@@ -40,6 +40,7 @@ from fastlhp.engine.state import (
     block_at,
     host_at,
 )
+from fastlhp.engine.stretches import go_on, reconsider
 from fastlhp.engine.waits import lane_value, note_wait
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS

@@ -69,13 +69,14 @@ def new_slice(host, p, t):
     length = slice_ns(config_at(host.config, 0).scheduler, host, pcpu.vcpu)
     pcpu.extended = NOT_EXTENDED
     pcpu.watching = 0
-    pcpu.slice_end = FOREVER
-    pcpu.slice_began = FOREVER
+    end, began = np.int64(FOREVER), np.int64(FOREVER)
     if length < FOREVER:
-        pcpu.slice_end = t + max(length - vcpu.debt_ns, np.int64(1))
-        pcpu.slice_began = pcpu.slice_end - length
+        end = t + max(length - vcpu.debt_ns, np.int64(1))
+        began = end - length
         vcpu.debt_ns = 0
-    put_timer(host, p, pcpu.slice_end)
+    pcpu.slice_end = end
+    pcpu.slice_began = began
+    put_timer(host, p, end)
     slice_begins(config_at(host.config, 0).scheduler, host, p, t)
 
 
@@ -115,14 +116,8 @@ def dispatch(host, p, v, t):
     """Give the idle pCPU p to vCPU v, which is in no queue any more."""
     pcpu = pcpu_at(host.pcpus, p)
     vcpu = vcpu_at(host.vcpus, v)
-    set_state(host, v, SWITCHING, t)
-    vcpu.window = 1
-    host.n_idle -= 1
-    switched = pcpu.last >= 0 and pcpu.last != v
-    pcpu.vcpu = v
-    pcpu.last = v
     length = np.int64(0)
-    if switched:
+    if pcpu.last >= 0 and pcpu.last != v:
         host.n_switches += 1
         vm_at(host.vms, vcpu.vm).context_switches += 1
         switch = config_at(host.config, 0).context_switch
@@ -131,6 +126,11 @@ def dispatch(host, p, v, t):
         else:
             vcpu.n_switch += 1
             length = draw_ns(host, switch, vcpu, SWITCH, vcpu.n_switch - 1)
+    set_state(host, v, SWITCHING if length > 0 else RUNNING, t)
+    vcpu.window = 1
+    host.n_idle -= 1
+    pcpu.vcpu = v
+    pcpu.last = v
     if length > 0:
         pcpu.mode = SWITCHING
         put_timer(host, p, t + length)

@@ -18,7 +18,7 @@ from fastlhp.model.distributions import Constant, Distribution, Exponential
 from fastlhp.model.policy import PolicyParameters
 from fastlhp.policies import kinds
 
-SHORT_PHASES = 16
+SHORT_PHASES = 10
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
 _Row = dict[str, Any]
 _GROUP = operator.attrgetter("group")

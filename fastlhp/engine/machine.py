@@ -52,6 +52,8 @@ from fastlhp.engine.state import (
     IDLE,
     IN_RING,
     KERNEL,
+    LOCK_MASK,
+    LOCK_SHIFT,
     LONGEST,
     N_STATES,
     NOBODY,
@@ -172,14 +174,20 @@ def draw_handover(host, v, rivals):
 def settle(host, t):
     """Integrate idle time, fragmentation and priority inversion up to t, before something changes."""
     dt = t - host.settled_until
-    if dt > 0:
-        host.settled_until = t
-        idle = host.n_idle * dt
-        host.idle_ns += idle
-        if host.n_ready > 0:
-            host.fragmentation_ns += idle
-            if config_at(host.config, 0).weighted != 0:
-                _settle_inversion(host, dt)
+    host.settled_until = t
+    if dt != 0 and (host.n_idle != 0 or config_at(host.config, 0).weighted != 0):
+        _settle_for(host, dt)
+
+
+@device
+def _settle_for(host, dt):
+    """`settle` for ``dt`` in which nothing has changed."""
+    idle = host.n_idle * dt
+    host.idle_ns += idle
+    if host.n_ready > 0:
+        host.fragmentation_ns += idle
+        if config_at(host.config, 0).weighted != 0:
+            _settle_inversion(host, dt)
 
 
 @device
@@ -530,9 +538,10 @@ def take_off(host, p, state, t):
     vcpu = vcpu_at(host.vcpus, v)
     book_waits(host, p)
     phase = phase_of(host, p)
+    position = get(host, POSITION, p)
     vcpu.phase = phase
-    vcpu.slot = slot_of(host, p)
-    vcpu.lock = lock_on(host, p)
+    vcpu.slot = position & SLOT_MASK
+    vcpu.lock = (position >> LOCK_SHIFT) & LOCK_MASK
     if phase == WAITING:
         settle_spinner(host, p, t)
         word = get_word(host, vcpu.lock)
@@ -557,7 +566,8 @@ def put_on(host, p, t):
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    set_state(host, v, RUNNING, t)
+    if vcpu.state != RUNNING:
+        set_state(host, v, RUNNING, t)
     pcpu.mode = RUNNING
     vcpu.preempted = 0
     vcpu.spin_loop = 0

@@ -105,11 +105,6 @@ class Value:
         """The lower of two integers."""
         return (self < other).choose(self, Value(self.builder, self._operand(other)))
 
-    def lowest(self) -> Value:
-        """The lowest of a vector of integers."""
-        element = self.type.element
-        return self._reduced(f"vector.reduce.smin.v{self.type.count}i{element.width}", element)
-
     def choose(self, yes: Value | int, no: Value) -> Value:
         """Of a condition: one value where it is true, else the other."""
         return self._write("select", self.value, no._operand(yes), no.value)
@@ -122,10 +117,6 @@ class Value:
     def wide(self) -> Value:
         """Unsigned int32 as int64."""
         return self._write("zext", self.value, self._like(_ir().IntType(64)))
-
-    def signed_wide(self) -> Value:
-        """Int32 as int64, with its sign."""
-        return self._write("sext", self.value, self._like(_ir().IntType(64)))
 
     def narrow(self) -> Value:
         """The lower half of int64, as int32."""
@@ -213,17 +204,10 @@ class Value:
 
     def gather(self, bits: int = 64) -> Value:
         """The int64, or int32, at each of these addresses."""
-        return self._collected([self[i] for i in range(self.type.count)], bits)
-
-    def every(self, step: int, n: int, bits: int = 64) -> Value:
-        """The int64, or int32, at this address, and n - 1 more, each so many bytes after the one before."""
-        return self._collected([self + step * i for i in range(n)], bits)
-
-    def _collected(self, addresses: list[Value], bits: int) -> Value:
         ir = _ir()
-        found = ir.VectorType(ir.IntType(bits), len(addresses))(ir.Undefined)
-        for i, address in enumerate(addresses):
-            loaded = self.builder.load(address._place(ir.IntType(bits)))
+        found = ir.VectorType(ir.IntType(bits), self.type.count)(ir.Undefined)
+        for i in range(self.type.count):
+            loaded = self.builder.load(self[i]._place(ir.IntType(bits)))
             found = self.builder.insert_element(found, loaded, ir.IntType(32)(i))
         return Value(self.builder, found)
 
@@ -244,6 +228,13 @@ def pairs(first: Value, second: Value, n: int) -> Value:
     vector = first.builder.insert_element(vector, second.value, int32(1))
     order = ir.VectorType(int32, 2 * n)([0, 1] * n)
     return first._write("shuffle_vector", vector, two(ir.Undefined), order)
+
+
+def lowest_of(values: list[Value]) -> Value:
+    """The lowest of some integers, found two by two, so that none has to wait for all others."""
+    while len(values) > 1:
+        values = [a.lower(b) for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
 
 
 def repeat(n: Value, body: Callable[..., tuple[Value, ...]], *carried: Value) -> tuple[Value, ...]:
