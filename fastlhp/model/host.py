@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field, PlainValidator, ValidationInfo
@@ -66,8 +67,7 @@ def _frequency(value: object) -> Fraction:
 
 
 def _pause(value: object, info: ValidationInfo) -> Fraction:
-    context = info.context
-    clock = Clock(context.clock.frequency_hz if isinstance(context, Context) else None)
+    clock = info.context.clock.without_pause if isinstance(info.context, Context) else Clock()
     if not isinstance(value, str):
         raise refused(value, _PAUSE_HELP)
     try:
@@ -118,12 +118,19 @@ def clock_of(host: object) -> Clock:
     stands, and must not make every duration in cycles a mistake as well.
     """
     table = host if isinstance(host, Mapping) else {}
+    frequency, pause = table.get("frequency"), table.get("pause", PAUSE_DEFAULT)
+    return _clock(*(text if isinstance(text, str) else "" for text in (frequency, pause)))
+
+
+@lru_cache(maxsize=4096)
+def _clock(frequency: str, pause: str) -> Clock:
+    # Asked for with every table of a sweep, in which they are mostly the same.
     try:
-        frequency_hz = parse_frequency(table["frequency"])
-    except (UnitError, KeyError, TypeError):
+        frequency_hz = parse_frequency(frequency)
+    except UnitError:
         frequency_hz = Fraction(2_600_000_000)
     try:
-        pause_ns = parse_duration(table.get("pause", PAUSE_DEFAULT), Clock(frequency_hz))
-    except (UnitError, TypeError):
+        pause_ns = parse_duration(pause, Clock(frequency_hz))
+    except UnitError:
         pause_ns = Fraction(140 * 10**9) / frequency_hz
     return Clock(frequency_hz, min(pause_ns, Fraction(10**6)) or Fraction(1))

@@ -231,6 +231,8 @@ def accepted_by(info: FieldInfo) -> str:
 
 def json_string(text: str) -> str:
     """Return a text in double quotes, control characters escaped, as TOML's basic strings have it."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return (
         '"'

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
@@ -217,19 +217,28 @@ class VmForm(Form):
         HaltForm | None, PlainValidator(_halt), Accepts(_HALT_HELP), WithJsonSchema({"type": "object"})
     ] = None
 
-    def build(self) -> VmGroup:
-        """Return the VMs of the group."""
+    def build(self, known: dict[Any, Any] | None = None) -> VmGroup:
+        """Return the VMs of the group.
+
+        Parameters
+        ----------
+        known : dict, optional
+            Locks and distributions of other groups, to be used in place of equal ones: a sweep may make a million
+            groups, of the same few.
+        """
+        known = {} if known is None else known
+        halt_time = self.halt.time if self.halt else Constant(0)
         model = VmSpec(
             name=self.name,
             group=self.name,
             vcpus=self.vcpus,
             weight=float(self.weight),
-            lock=self.lock,
-            user=self.user,
-            kernel=self.kernel,
-            hold=self.hold,
-            handover=self.handover,
+            lock=known.setdefault(self.lock, self.lock),
+            user=known.setdefault(self.user, self.user),
+            kernel=known.setdefault(self.kernel, self.kernel),
+            hold=known.setdefault(self.hold, self.hold),
+            handover=known.setdefault(self.handover, self.handover),
             halt_probability=float(self.halt.probability) if self.halt else 0.0,
-            halt_time=self.halt.time if self.halt else Constant(0),
+            halt_time=known.setdefault(halt_time, halt_time),
         )
         return VmGroup(model, self.count)
