@@ -160,7 +160,7 @@ class Shared:
 
     def __init__(self) -> None:
         self._alive: list[Any] = []
-        self._distributions: dict[Distribution, int] = {}
+        self._distributions: dict[Distribution | None, int] = {None: 0}
         self._policies: dict[PolicyParameters, int] = {}
         self._locks: dict[tuple[object, ...], _Row] = {}
         # Asked anew by each of these: a policy of one's own changes the numbers.
@@ -359,12 +359,12 @@ class Shared:
     def distributions(self, distributions: Sequence[Distribution | None]) -> NDArray[np.int64]:
         """Addresses of the records of distributions; 0 for none."""
         known = self._distributions
-        new = [each for each in dict.fromkeys(distributions) if each is not None and each not in known]
+        new = [each for each in dict.fromkeys(distributions) if each not in known]
         if new:
-            records = np.array([self._record(each) for each in new], state.DISTRIBUTION)
+            records = np.array([self._record(each) for each in new if each is not None], state.DISTRIBUTION)
             self._alive.append(records)
             known.update(zip(new, _addresses(records).tolist(), strict=True))
-        return np.array([0 if each is None else known[each] for each in distributions])
+        return np.array([known[each] for each in distributions])
 
     def _record(self, distribution: Distribution) -> tuple[int, int, float, int]:
         """Fields of a record: kind, value, mean and segments."""

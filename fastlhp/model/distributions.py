@@ -785,7 +785,7 @@ def _distribution(value: object, context: Context) -> Distribution:
         raise Mistakes(mistake.under(kind) for mistake in error.mistakes) from None
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def _constant(text: str, clock: Clock) -> Constant:
     return Constant(round_ns(_duration_ns(text, clock)))
 

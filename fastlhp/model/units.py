@@ -100,7 +100,7 @@ def _quantity(text: str, accepted: str) -> tuple[Fraction | int, str]:
     return value, unit
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def parse_duration(text: str, clock: Clock | None = None, accepted: str = DURATION_HELP) -> Fraction:
     """Return a duration in ns, exactly.
 

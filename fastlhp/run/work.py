@@ -80,6 +80,10 @@ class Work:
         """Return the replications of a configuration that are left to do."""
         return self.gaps.get(index, (range(self.replications),))
 
+    def n_left(self, index: int) -> int:
+        """Return how many replications of a configuration are left to do."""
+        return sum(map(len, self.gaps[index])) if index in self.gaps else self.replications
+
     def units(self, indices: Iterable[int]) -> npt.NDArray[np.int64]:
         """Return what is left to do of some configurations in pieces of `UNIT`.
 
