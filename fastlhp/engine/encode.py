@@ -181,9 +181,10 @@ class Shared:
 
     def scheduler(self, schedulers: Sequence[SchedulerParameters]) -> _Columns:
         """As `host`, of schedulers."""
-        return self._policy("scheduler", schedulers) | {
+        columns = self._policy("scheduler", schedulers)
+        return columns | {
             "scheduler_parameters": self.parameters([each.base_policy() for each in schedulers]),
-            "overlay_parameters": self.parameters(schedulers),
+            "overlay_parameters": columns["scheduler_parameters"],
         }
 
     def guard(self, guards: Sequence[GuardParameters]) -> _Columns:
@@ -339,7 +340,8 @@ class Shared:
         """Values of a parameter as the numbers that stand in records."""
         if all(value is None or isinstance(value, Distribution) for value in values):
             return self.distributions(values)
-        return [self._number(cls, name, value) for value in values]
+        numbers = {value: self._number(cls, name, value) for value in dict.fromkeys(values)}
+        return [numbers[value] for value in values]
 
     def _number(self, cls: type[PolicyParameters], name: str, value: Any) -> int:
         if value is None or isinstance(value, Distribution):

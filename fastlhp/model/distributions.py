@@ -747,7 +747,11 @@ def distribution_from(
     Mistakes
         With every mistake in the value.
     """
-    distribution = _distribution(value, context or Context())
+    context = context or Context()
+    # A text is soon read, and texts are equal more often than they are the same.
+    distribution = (
+        _constant(value, context.clock) if isinstance(value, str) else context.once(_distribution, value)
+    )
     # How the value is named in an error: the resolved duration too, where it is not plain from the text.
     if _above_limit(distribution.mean_ns):
         mean = "" if distribution.is_constant else "a mean of "
@@ -760,8 +764,6 @@ def distribution_from(
 
 
 def _distribution(value: object, context: Context) -> Distribution:
-    if isinstance(value, str):
-        return _constant(value, context.clock)
     if isinstance(value, Distribution):
         return value
     if not isinstance(value, Mapping):

@@ -1,6 +1,5 @@
 """The host of a study: ``[host]``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -117,9 +116,9 @@ def clock_of(host: object) -> Clock:
     A frequency or pause that cannot be read is replaced by a plausible one: the mistake is reported where it
     stands, and must not make every duration in cycles a mistake as well.
     """
-    table = host if isinstance(host, Mapping) else {}
+    table = host if isinstance(host, dict) else {}
     frequency, pause = table.get("frequency"), table.get("pause", PAUSE_DEFAULT)
-    return _clock(*(text if isinstance(text, str) else "" for text in (frequency, pause)))
+    return _clock(frequency if isinstance(frequency, str) else "", pause if isinstance(pause, str) else "")
 
 
 @lru_cache(maxsize=4096)

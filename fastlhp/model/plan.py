@@ -27,7 +27,7 @@ from fastlhp.model.precision import TARGETS_HELP, Target, targets_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.profiles import filled_in
 from fastlhp.model.sweep import Axis, Label, Sweep, format_keys, format_sweep_keys, substituted
-from fastlhp.model.units import UnitError, format_duration, parse_duration, round_ns
+from fastlhp.model.units import Clock, UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
     DURATION_SCHEMA,
     NOTHING,
@@ -183,6 +183,7 @@ class Plan:
         self._found: dict[tuple[str, str, str], int] = {}
         self._drop_impossible = False
         self._known: dict[Any, Any] = {}
+        self._tables: dict[tuple[object, int, Clock], tuple[object, Any]] = {}
         self._is_kept: Any = None
         self._kept: Any = None
 
@@ -458,7 +459,7 @@ class Plan:
     # Building the parts from a tree in which swept values have been put
 
     def _context(self, tree: Mapping[str, Any]) -> Context:
-        return Context(clock_of(tree.get("host")), self.folder, self.files)
+        return Context(clock_of(tree.get("host")), self.folder, self.files, self._tables)
 
     @staticmethod
     def _preset(tree: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from fastlhp.model.policy import LockParameters, PolicyParameters, parameters_fr
 from fastlhp.model.profiles import profile_names
 from fastlhp.model.validation import (
     Accepts,
+    Context,
     Form,
     Mistakes,
     Written,
@@ -96,12 +97,16 @@ class VmGroup:
         """The VMs, named by group and number."""
         return _vms(self)
 
+    def name_of(self, number: int) -> str:
+        """Return the name of one of the VMs."""
+        return f"{self.model.name}.{number}"
+
 
 @lru_cache(maxsize=4096)
 def _vms(group: VmGroup) -> tuple[VmSpec, ...]:
     # Not by `replace`, which is slow: sweeps make very many of them.
     others = _OTHERS(group.model)
-    return tuple(VmSpec(f"{group.model.name}.{number}", *others) for number in range(group.count))
+    return tuple(VmSpec(group.name_of(number), *others) for number in range(group.count))
 
 
 _OTHERS = attrgetter(*(field.name for field in fields(VmSpec) if field.name != "name"))
@@ -114,9 +119,13 @@ def default_name(index: int) -> str:
 
 def _lock(value: object, info: ValidationInfo) -> PolicyParameters:
     try:
-        return parameters_from("lock", value, kinds("lock"), info.context)
+        return (info.context or Context()).once(_lock_from, value)
     except Mistakes as error:
         raise wrapped(error) from None
+
+
+def _lock_from(value: object, context: Context) -> PolicyParameters:
+    return parameters_from("lock", value, kinds("lock"), context)
 
 
 def _name(value: object) -> str:
@@ -154,16 +163,20 @@ def _halt(value: object, info: ValidationInfo) -> HaltForm | None:
     if value is None:
         return None
     try:
-        return checked(HaltForm, value, info.context)
+        return (info.context or Context()).once(_halt_from, value)
     except Mistakes as error:
         raise wrapped(error) from None
 
 
+def _halt_from(value: object, context: Context) -> HaltForm:
+    return checked(HaltForm, value, context)
+
+
 def _hold(hold: Distribution, info: ValidationInfo) -> Distribution:
     """Refuse a cycle that takes no time; user and kernel have been read before."""
-    phases = [hold, *(info.data.get(name) for name in ("user", "kernel"))]
-    if all(isinstance(phase, Distribution) for phase in phases):
-        mean_ns = sum(phase.mean_ns for phase in phases if phase is not None and not phase.is_zero)
+    user, kernel = info.data.get("user"), info.data.get("kernel")
+    if user is not None and kernel is not None:
+        mean_ns = hold.mean_ns + user.mean_ns + kernel.mean_ns
         if mean_ns < 1:
             accepted = "user + kernel + hold of at least 1ns on average: a cycle must take time"
             raise refused(Written(f"a cycle of {mean_ns:g}ns"), accepted)
