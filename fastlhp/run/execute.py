@@ -246,15 +246,18 @@ class _Plan:
                 chosen = max(waiting, default=None) if shape is None else shape
                 if chosen is not None and (queue := self._units.get(chosen)):
                     return _cut_from(queue, most)
-                indices = self._next_indices()
+                indices, parts = self._next()
                 if not len(indices) or shape not in (None, self._shape(indices[0])):
                     return None
                 self._n_taken += len(indices)
-                self._n_settling += len(indices)
+                if not parts.has_auto_warmup.any():
+                    self._begin(indices, parts)
+                    continue
+                self._n_settling += 1
             # Pilots may take a while: meanwhile others take what is there.
             parts = settled_parts(self._study, indices)
             with self._lock:
-                self._n_settling -= len(indices)
+                self._n_settling -= 1
                 self._begin(indices, parts)
 
     def follow(self, index: int, ranges: Sequence[range]) -> None:
@@ -274,21 +277,26 @@ class _Plan:
     def _shape(self, index: int) -> Shape:
         return self._sizes.shapes[int(self._sizes.shape[index])]
 
-    def _next_indices(self) -> NDArray[np.int64]:
-        """Return the configurations that are begun next, of one shape and with about as many VMs side by side."""
+    def _next(self) -> tuple[NDArray[np.int64], Parts]:
+        """Return the configurations that are begun next, all of one shape; one only if pilots have to be run."""
         indices = self._queue[self._n_taken : self._n_taken + _MOST_BEGUN]
         shape = self._sizes.shape[indices]
         n_vm = self._sizes.n_vm[indices]
         n = int(np.count_nonzero((shape == shape[:1]) & (np.cumsum(n_vm) - n_vm <= _MOST_VMS)))
-        if n and self._study.configurations.parts(indices[:n]).has_auto_warmup.any():
-            n = 1  # so that other threads simulate other pilots
-        return indices[:n][np.argsort(n_vm[:n], kind="stable")]
+        parts = self._study.configurations.parts(indices[:n])
+        if n > 1 and parts.has_auto_warmup.any():
+            n = 1  # so that other threads run other pilots
+            parts = self._study.configurations.parts(indices[:n])
+        return indices[:n], parts
 
     def _begin(self, indices: NDArray[np.int64], parts: Parts) -> None:
         if self._shared.is_full:
             self._shared = Shared()
-        at, first, n = self._work.units(indices.tolist()).T
-        units = _Units(self._shape(indices[0]), Encoding(parts, self._shared), at, indices[at], first, n)
+        encoding = Encoding(parts, self._shared)
+        pieces = self._work.units(indices.tolist())
+        # Side by side what can be in one batch.
+        at, first, n = pieces[np.argsort(encoding.n_vm[pieces[:, 0]], kind="stable")].T
+        units = _Units(self._shape(indices[0]), encoding, at, indices[at], first, n)
         if self._begun is not None:
             self._begun |= {index: (units, at) for at, index in enumerate(indices.tolist())}
         self._add(units)
