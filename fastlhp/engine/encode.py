@@ -1,31 +1,40 @@
-"""A configuration as the memory that compiled code reads."""
+"""Configurations as the memory that compiled code reads.
+
+A sweep puts the same few parts together again and again, and short configurations are too many to be seen to singly:
+each part is encoded once, and the records of many configurations are written column by column.
+"""
 
 from __future__ import annotations
 
-import itertools
-import operator
 import sys
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlhp.engine import state
 from fastlhp.engine.parameters import ALIGNED_PHASE, RANDOM_PHASE, record_type, words_of
 from fastlhp.engine.quantiles import segments
-from fastlhp.model.configuration import Configuration, VmSpec
+from fastlhp.model.configuration import Choice, Configuration, HostSpec, Parts, VmSpec
 from fastlhp.model.distributions import Constant, Distribution, Exponential
-from fastlhp.model.policy import PolicyParameters
-from fastlhp.policies import kinds
+from fastlhp.model.policy import (
+    GuardParameters,
+    PolicyParameters,
+    ResponseParameters,
+    SchedulerParameters,
+)
+from fastlhp.policies import FAMILIES, kinds
 
 SHORT_PHASES = 10
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
 _Row = dict[str, Any]
-_GROUP = operator.attrgetter("group")
+_Columns = dict[str, NDArray[Any]]
+_Waits = tuple[Distribution | None, Distribution | None]
+"""When waiters of a VM give up and how long it takes to wake them, as the response says: threshold and wakeup."""
 ALWAYS = state.FOREVER
 """Longer than until any intervention."""
 _MOST_SHARED = 10_000
-_RECORDS_AT_A_TIME = 64
 
 
 def has_choice(spec: VmSpec) -> bool:
@@ -33,14 +42,71 @@ def has_choice(spec: VmSpec) -> bool:
     return spec.lock.count > 1 or not spec.kernel.is_zero or spec.halt_probability > 0
 
 
-def _number(family: str, kind: str) -> int:
-    # Asked anew by each `Shared`: a policy of one's own changes the numbers.
-    return list(kinds(family)).index(kind)
-
-
 def _policy(lock: PolicyParameters) -> Any:
     """The module of a lock."""
     return sys.modules[type(lock).__module__]
+
+
+def _waits(response: ResponseParameters) -> _Waits:
+    return getattr(response, "spin_threshold", None), getattr(response, "wakeup", None)
+
+
+def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Return where each record of an array is."""
+    return array.ctypes.data + np.arange(len(array)) * array.itemsize
+
+
+class Encoding:
+    """The records of some configurations. Their addresses stay valid as long as this object lives.
+
+    Parameters
+    ----------
+    parts : Parts
+        The configurations.
+    shared : Shared, optional
+        Has what others have in common with them.
+
+    Attributes
+    ----------
+    address : ndarray of int64, shape (configuration,)
+        Of their records.
+    n_pcpu, n_lock, n_vcpu, n_vm : ndarray of int64, shape (configuration,)
+        What a block needs room for.
+    needs_choice : ndarray of bool, shape (configuration,)
+        Whether their lanes need the vector passes for kernel phases, several locks and HLT.
+    warmup_ns : ndarray of int64, shape (configuration,)
+        Length of the warm-up.
+    """
+
+    def __init__(self, parts: Parts, shared: Shared | None = None) -> None:
+        self._shared = shared = shared or Shared()
+        host = _columns(parts.host, shared.host)
+        columns = host | _columns(parts.guard, shared.guard)
+        columns |= _columns(parts.scheduler, shared.scheduler) | _columns(parts.response, shared.response)
+        vms, self._vms = shared.vms(parts)
+        has_patience, is_scalar = vms.pop("has_patience"), vms.pop("is_scalar")
+        phase_ns, self.needs_choice = vms.pop("phase_ns"), vms.pop("needs_choice")
+        never = shared.distribution(Constant(state.FOREVER))
+        columns |= vms
+        columns["threshold"] = np.where(
+            (columns["threshold"] == 0) & has_patience, never, columns["threshold"]
+        )
+        columns["window_start"] = parts.warmup_ns
+        columns["window_end"] = parts.warmup_ns + parts.duration_ns
+        short_ns = np.rint(SHORT_PHASES * phase_ns / host["n_pcpu"])
+        columns["short_ns"] = np.where(is_scalar, ALWAYS, short_ns.astype(np.int64))
+        self._records = np.zeros(len(parts.duration_ns), state.CONFIG)
+        for name, column in columns.items():
+            self._records[name] = column
+        self.address = _addresses(self._records)
+        self.warmup_ns = parts.warmup_ns
+        self.n_pcpu, self.n_lock, self.n_vcpu, self.n_vm = (
+            columns[name] for name in ("n_pcpu", "n_lock", "n_vcpu", "n_vm")
+        )
+
+    def __len__(self) -> int:
+        """Return the number of configurations."""
+        return len(self._records)
 
 
 class Encoded:
@@ -50,45 +116,22 @@ class Encoded:
     ----------
     configuration : Configuration
         What to encode.
-    shared : Shared, optional
-        Has what other configurations have in common with it.
 
     Attributes
     ----------
-    address : int
-        Of the configuration's record.
-    n_pcpu, n_lock, n_vcpu, n_vm : int
-        What a block needs room for.
+    address, n_pcpu, n_lock, n_vcpu, n_vm, warmup_ns : int
+        As of `Encoding`.
     needs_choice : bool
-        Whether its lanes need the vector passes for kernel phases, several locks and HLT.
+        As of `Encoding`.
     """
 
-    def __init__(self, configuration: Configuration, shared: Shared | None = None) -> None:
-        self._shared = shared = shared or Shared()
-        specs, n_pcpu = configuration.vms, configuration.host.pcpus
-        base = shared.base(configuration)
-        vms = shared.vms(specs, base.threshold, base.wakeup)
-        config = base.fields | {
-            "n_vcpu": vms.n_vcpu,
-            "n_vm": len(specs),
-            "n_lock": vms.n_lock,
-            "vms": vms.address,
-            "weighted": vms.is_weighted,
-            "window_start": configuration.warmup_ns,
-            "window_end": configuration.warmup_ns + configuration.duration_ns,
-            "gives_way": vms.gives_way,
-            "has_line": vms.has_line,
-            "short_ns": ALWAYS if vms.is_scalar else round(SHORT_PHASES * vms.phase_ns / n_pcpu),
-        }
-        if base.threshold is None and vms.has_patience:
-            config["threshold"] = shared.distribution(Constant(state.FOREVER))
-        self.address = shared.configurations.add([tuple(config.values())])
-        self.warmup_ns = configuration.warmup_ns
-        self.n_lock = vms.n_lock
-        self.n_vcpu = vms.n_vcpu
-        self.n_vm = len(specs)
-        self.n_pcpu = n_pcpu
-        self.needs_choice = vms.needs_choice
+    def __init__(self, configuration: Configuration) -> None:
+        self._encoding = it = Encoding(Parts.of(configuration))
+        self.address = int(it.address[0])
+        self.warmup_ns = int(it.warmup_ns[0])
+        self.n_pcpu, self.n_lock = int(it.n_pcpu[0]), int(it.n_lock[0])
+        self.n_vcpu, self.n_vm = int(it.n_vcpu[0]), int(it.n_vm[0])
+        self.needs_choice = bool(it.needs_choice[0])
 
     @property
     def room(self) -> dict[str, Any]:
@@ -97,155 +140,146 @@ class Encoded:
         return numbers | {"choices": self.needs_choice}
 
 
-class _Base(NamedTuple):
-    """What host and policy decide: fields of CONFIG, the others 0, and when waiters of a VM give up and are woken."""
-
-    fields: dict[str, int]
-    threshold: Distribution | None
-    wakeup: Distribution | None
+def _columns(choice: Choice[Any], encode: Callable[[Sequence[Any]], _Columns]) -> _Columns:
+    """Return fields of configurations, given what encodes the variants of the part that decides them."""
+    return {name: column[choice.which] for name, column in encode(choice.variants).items()}
 
 
-class _Vms(NamedTuple):
-    """Where the records of some VMs are, and what a configuration has to know of them."""
-
-    address: int
-    n_vcpu: int
-    n_lock: int
-    phase_ns: float  # mean length of the phases of running guests
-    is_weighted: bool
-    is_scalar: bool
-    has_line: bool
-    has_patience: bool
-    gives_way: bool
-    needs_choice: bool
-
-
-class _Records:
-    """Memory of records, many at a time; an array for each of them would be slow to make."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.n = 0
-        self._arrays = [np.zeros(0, dtype)]
-        self._n_free = 0
-
-    def add(self, rows: list[tuple[Any, ...]]) -> int:
-        """Keep records side by side, and return the address of the first."""
-        if self._n_free < len(rows):
-            self._n_free = max(len(rows), _RECORDS_AT_A_TIME)
-            self._arrays.append(np.zeros(self._n_free, self._arrays[0].dtype))
-            self._address = int(self._arrays[-1].ctypes.data)
-        array = self._arrays[-1]
-        first = len(array) - self._n_free
-        array[first : first + len(rows)] = rows
-        self._n_free -= len(rows)
-        self.n += len(rows)
-        return self._address + first * array.itemsize
+def _distinct(*numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each combination of numbers occurs first, and which of these each element has."""
+    code = np.zeros(len(numbers[0]), np.int64)
+    one = np.zeros(1, np.int64)
+    for each in numbers:
+        if each.any():  # of most groups there is one variant only
+            _, one, code = np.unique(code * (each.max() + 1) + each, return_index=True, return_inverse=True)
+    return one, code
 
 
 class Shared:
-    """Records of what configurations have in common: VMs, policies, distributions.
-
-    A sweep puts the same few objects together again and again; each of them is encoded once.
-    """
+    """Records of what configurations have in common: distributions, policies, locks. Each is encoded once."""
 
     def __init__(self) -> None:
-        self.configurations = _Records(state.CONFIG)
-        self._vm_records = _Records(state.VM_CONFIG)
         self._alive: list[Any] = []
-        self._distributions: dict[Distribution, int] = {}
+        self._distributions: dict[Distribution | None, int] = {None: 0}
         self._policies: dict[PolicyParameters, int] = {}
         self._locks: dict[tuple[object, ...], _Row] = {}
-        self._bases: dict[tuple[int, ...], _Base] = {}
-        self._vms: dict[tuple[object, ...], _Vms] = {}
+        # Asked anew by each of these: a policy of one's own changes the numbers.
+        self._kinds = {family: list(kinds(family)) for family in FAMILIES}
 
     @property
     def is_full(self) -> bool:
         """Whether there is so much in it that a new one should be begun."""
-        return max(len(self._alive), self.configurations.n) > _MOST_SHARED
+        return len(self._distributions) + len(self._policies) > _MOST_SHARED
 
-    def base(self, configuration: Configuration) -> _Base:
-        """What host and policy of a configuration decide."""
-        host, response = configuration.host, configuration.response
-        policy = (configuration.scheduler, configuration.guard, response)
-        key = (id(host), *map(id, policy))
-        if key in self._bases:
-            return self._bases[key]
-        fields = dict.fromkeys(state.CONFIG.names or (), 0)
-        fields["n_pcpu"] = host.pcpus
-        for family, parameters in zip(("scheduler", "guard", "response"), policy, strict=True):
-            fields[family] = _number(family, parameters.kind)
-            fields[f"{family}_parameters"] = self.parameters(parameters)
-        fields["overlay_parameters"] = fields["scheduler_parameters"]
-        if configuration.scheduler.base_policy() is not configuration.scheduler:
-            fields["scheduler_parameters"] = self.parameters(configuration.scheduler.base_policy())
-        fields["context_switch"] = self.distribution(host.context_switch)
-        fields["vm_exit"] = self.distribution(host.vm_exit)
-        threshold = getattr(response, "spin_threshold", None)
-        fields["threshold"] = self.distribution(threshold) if threshold is not None else 0
-        if getattr(response, "window_grow", 1) > 1:
-            largest: Any = getattr(response, "window_max", None)
-            fields["threshold_max"] = largest.value_ns
-        self._alive.append((host, *policy))
-        base = self._bases[key] = _Base(fields, threshold, getattr(response, "wakeup", None))
-        return base
-
-    def vms(
-        self, specs: Sequence[VmSpec], threshold: Distribution | None, wakeup: Distribution | None
-    ) -> _Vms:
-        """VMs that wait and are woken as a response says."""
-        key = (threshold, wakeup, *map(id, specs))
-        if key in self._vms:
-            return self._vms[key]
-        rows: list[tuple[Any, ...]] = []
-        different: list[_Row] = []
-        locks: list[PolicyParameters] = []
-        n_vcpu = n_lock = 0
-        work_ns = 0.0
-        # VMs of one group differ in nothing else.
-        for _, group in itertools.groupby(specs, _GROUP):
-            row: _Row = {}
-            for spec in group:
-                row = row or self._vm(spec, threshold, wakeup)
-                row["first_vcpu"], row["first_lock"] = n_vcpu, n_lock
-                rows.append(tuple(row.values()))
-                n_vcpu += spec.vcpus
-                n_lock += spec.lock.count
-                work_ns += spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns)
-            different.append(row)
-            locks.append(spec.lock)
-        words = [row["lock_word"] for row in different]
-        in_line = state.WORD_FORESEEABLE | state.WORD_LINE
-        found = self._vms[key] = _Vms(
-            address=self._vm_records.add(rows),
-            n_vcpu=n_vcpu,
-            n_lock=n_lock,
-            phase_ns=work_ns / (2 * n_vcpu),
-            is_weighted=len({row["weight"] for row in different}) > 1,
-            is_scalar=all([word & state.WORD_SCALAR for word in words]),
-            has_line=in_line in [word & in_line for word in words],
-            has_patience=any([row["patience"] for row in different]),
-            gives_way=any([hasattr(_policy(lock), "tries_until") for lock in locks]),
-            needs_choice=any([row["has_choice"] for row in different]),
-        )
-        self._alive.append(specs)
-        return found
-
-    def _vm(self, spec: VmSpec, threshold: Distribution | None, wakeup: Distribution | None) -> _Row:
-        has_handover = not spec.handover.is_zero
-        return self._lock(spec.lock, threshold, wakeup, has_handover) | {
-            "n_vcpu": spec.vcpus,
-            "user": self.distribution(spec.user),
-            "kernel": self.distribution(spec.kernel),
-            "hold": self.distribution(spec.hold),
-            "handover": self.distribution(spec.handover),
-            "halt_time": self.distribution(spec.halt_time),
-            "has_kernel": not spec.kernel.is_zero,
-            "has_handover": has_handover,
-            "has_halt": spec.halt_probability > 0,
-            "halt_below": round(spec.halt_probability * 2**32),
-            "has_choice": has_choice(spec),
-            "weight": spec.weight,
+    def host(self, hosts: Sequence[HostSpec]) -> _Columns:
+        """Fields of a configuration that its host decides, for each of some hosts."""
+        return {
+            "n_pcpu": np.array([host.pcpus for host in hosts]),
+            "context_switch": self.distributions([host.context_switch for host in hosts]),
+            "vm_exit": self.distributions([host.vm_exit for host in hosts]),
         }
+
+    def scheduler(self, schedulers: Sequence[SchedulerParameters]) -> _Columns:
+        """As `host`, of schedulers."""
+        columns = self._policy("scheduler", schedulers)
+        return columns | {
+            "scheduler_parameters": self.parameters([each.base_policy() for each in schedulers]),
+            "overlay_parameters": columns["scheduler_parameters"],
+        }
+
+    def guard(self, guards: Sequence[GuardParameters]) -> _Columns:
+        """As `host`, of guards."""
+        return self._policy("guard", guards)
+
+    def response(self, responses: Sequence[ResponseParameters]) -> _Columns:
+        """As `host`, of responses."""
+        largest = [
+            getattr(each, "window_max", None) if getattr(each, "window_grow", 1) > 1 else None
+            for each in responses
+        ]
+        return self._policy("response", responses) | {
+            "threshold": self.distributions([getattr(each, "spin_threshold", None) for each in responses]),
+            "threshold_max": np.array([each.value_ns if each is not None else 0 for each in largest]),
+        }
+
+    def _policy(self, family: str, policies: Sequence[PolicyParameters]) -> _Columns:
+        return {
+            family: np.array([self._kinds[family].index(each.kind) for each in policies]),
+            f"{family}_parameters": self.parameters(policies),
+        }
+
+    def vms(self, parts: Parts) -> tuple[_Columns, NDArray[Any]]:
+        """As `host`, of VMs under the responses of configurations; a column for each of these, and the VMs' records.
+
+        Beside fields there are columns of what else has to be known: ``needs_choice``, ``has_patience`` (whether any
+        lock has a threshold of its own), ``is_scalar`` (whether all want scalar code), and ``phase_ns``, the mean
+        length of the phases of running guests.
+        """
+        waits: dict[_Waits, int] = {}
+        numbers = [waits.setdefault(_waits(each), len(waits)) for each in parts.response.variants]
+        wait = np.array(numbers)[parts.response.which]
+        # All that follows is done once for each combination of waits and groups, and of a group once for each pair.
+        one, which = _distinct(wait, *(group.which for group in parts.groups))
+        wait = wait[one]
+        pairs: list[tuple[VmSpec, _Waits]] = []
+        pair, count = np.empty((2, len(one), len(parts.groups)), np.int64)
+        for position, group in enumerate(parts.groups):
+            variant = group.which[one]
+            first, number = _distinct(variant, wait)
+            pair[:, position] = len(pairs) + number
+            count[:, position] = np.array([each.count for each in group.variants])[variant]
+            models = [group.variants[v].model for v in variant[first].tolist()]
+            pairs += zip(models, map(list(waits).__getitem__, wait[first].tolist()), strict=True)
+        table = self._vm_records(pairs)
+        specs = [spec for spec, _ in pairs]
+        phases_ns = np.array([spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns) for spec in specs])
+        gives_way = np.array([hasattr(_policy(spec.lock), "tries_until") for spec in specs])
+        n_vm, n_vcpu = count.sum(axis=1), (count * table["n_vcpu"][pair]).sum(axis=1)
+
+        def any_of(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return np.asarray((flags[pair] & (count > 0)).any(axis=1))
+
+        words, in_line = table["lock_word"], state.WORD_FORESEEABLE | state.WORD_LINE
+        heaviest = np.where(count > 0, table["weight"][pair], -np.inf).max(axis=1)
+        lightest = np.where(count > 0, table["weight"][pair], np.inf).min(axis=1)
+        # Side by side the VMs of each combination, which differ from others of their group in where they begin.
+        records = table[np.repeat(pair.ravel(), count.ravel())]
+        begin = np.cumsum(n_vm) - n_vm
+        for first_one, number_of in (("first_vcpu", "n_vcpu"), ("first_lock", "n_lock")):
+            before = np.cumsum(records[number_of]) - records[number_of]
+            records[first_one] = before - np.repeat(before[begin], n_vm)
+        columns = {
+            "n_vcpu": n_vcpu,
+            "n_vm": n_vm,
+            "n_lock": (count * table["n_lock"][pair]).sum(axis=1),
+            "vms": _addresses(records)[begin],
+            "weighted": lightest < heaviest,
+            "gives_way": any_of(gives_way),
+            "has_line": any_of(words & in_line == in_line),
+            "needs_choice": any_of(table["has_choice"] != 0),
+            "has_patience": any_of(table["patience"] != 0),
+            "is_scalar": ~any_of(words & state.WORD_SCALAR == 0),
+            "phase_ns": (count * phases_ns[pair]).sum(axis=1) / (2 * n_vcpu),
+        }
+        return {name: column[which] for name, column in columns.items()}, records
+
+    def _vm_records(self, pairs: Sequence[tuple[VmSpec, _Waits]]) -> NDArray[Any]:
+        """Records of VMs, each as if it were the first."""
+        specs = [spec for spec, _ in pairs]
+        records = np.zeros(len(pairs), state.VM_CONFIG)
+        for name in ("user", "kernel", "hold", "handover", "halt_time"):
+            records[name] = self.distributions([getattr(spec, name) for spec in specs])
+        records["n_vcpu"] = [spec.vcpus for spec in specs]
+        records["weight"] = [spec.weight for spec in specs]
+        records["has_kernel"] = [not spec.kernel.is_zero for spec in specs]
+        records["has_handover"] = [not spec.handover.is_zero for spec in specs]
+        records["has_halt"] = [spec.halt_probability > 0 for spec in specs]
+        records["halt_below"] = [round(spec.halt_probability * 2**32) for spec in specs]
+        records["has_choice"] = [has_choice(spec) for spec in specs]
+        locks = [self._lock(spec.lock, *waits, not spec.handover.is_zero) for spec, waits in pairs]
+        for name in locks[0]:
+            records[name] = [lock[name] for lock in locks]
+        return records
 
     def _lock(
         self,
@@ -254,81 +288,92 @@ class Shared:
         wakeup: Distribution | None,
         has_handover: bool,
     ) -> _Row:
-        """The fields of a VM that its locks decide; the others are 0."""
+        """The fields of a VM that its locks decide."""
         key = (lock, threshold, wakeup, has_handover)
         if key in self._locks:
             return self._locks[key]
-        vm: _Row = dict.fromkeys(state.VM_CONFIG.names or (), 0)
         policy = _policy(lock)
         its: Any = lock
-        vm["n_lock"] = its.count
-        vm["lock_kind"] = _number("lock", lock.kind)
-        vm["handover_grows"] = policy.HANDOVER_GROWS
         weights = np.array(its.weights or (1.0,) * its.count)
         bounds = np.round(2.0**32 * np.cumsum(weights) / weights.sum()).astype(np.int64)
         bounds[-1] = 2**32
         self._alive.append(bounds)
-        vm["lock_bounds"] = bounds.ctypes.data
         word = policy.lock_word(lock) if hasattr(policy, "lock_word") else policy.LOCK_WORD
         if has_handover:
             word &= ~state.WORD_FORESEEABLE
-        vm["lock_word"] = word
-        vm["lock_parameters"] = self.parameters(lock)
-        own_wakeup = getattr(lock, "wakeup", wakeup)
-        vm["wakeup"] = self.distribution(own_wakeup) if own_wakeup is not None else 0
         spin_threshold = getattr(lock, "spin_threshold", None)
-        if word & state.WORD_FORESEEABLE and isinstance(spin_threshold, Constant):
-            vm["patience"] = self.distribution(spin_threshold)
-        vm["quick_ns"] = -1
+        has_patience = word & state.WORD_FORESEEABLE and isinstance(spin_threshold, Constant)
+        quick_ns = -1
         if word & (state.WORD_FORESEEABLE | state.WORD_UNFAIR) == state.WORD_FORESEEABLE:
             thresholds = [d for d in (threshold, spin_threshold) if d is not None]
             constants = [d.value_ns for d in thresholds if isinstance(d, Constant)]
             if len(constants) == len(thresholds):
-                vm["quick_ns"] = min([state.FAR, *constants])
-        self._locks[key] = vm
-        return vm
+                quick_ns = min([state.FAR, *constants])
+        found = self._locks[key] = {
+            "n_lock": its.count,
+            "lock_kind": self._kinds["lock"].index(lock.kind),
+            "handover_grows": policy.HANDOVER_GROWS,
+            "lock_bounds": bounds.ctypes.data,
+            "lock_word": word,
+            "lock_parameters": int(self.parameters([lock])[0]),
+            "wakeup": self.distribution(getattr(lock, "wakeup", wakeup)),
+            "patience": self.distribution(spin_threshold if has_patience else None),
+            "quick_ns": quick_ns,
+        }
+        return found
 
-    def parameters(self, parameters: PolicyParameters) -> int:
-        """Address of the record of a policy's parameters."""
-        if parameters in self._policies:
-            return self._policies[parameters]
-        record = np.zeros(1, record_type(type(parameters)))
-        for name in type(parameters).model_fields:
-            value = getattr(parameters, name)
-            if isinstance(value, Distribution):
-                number = self.distribution(value)
-            elif isinstance(value, tuple):
-                array = np.array(value, dtype=np.float64)
-                self._alive.append(array)
-                number = int(array.ctypes.data)
-            elif value is None:
-                number = 0
-            elif name == "phase":
-                number = {"random": RANDOM_PHASE, "aligned": ALIGNED_PHASE}[value]
-            elif isinstance(value, str):
-                number = words_of(type(parameters), name).index(value)
-            else:
-                number = 0 if value is None else int(value)
-            record[name] = number
-        self._alive.append(record)
-        address = self._policies[parameters] = int(record.ctypes.data)
-        return address
+    def parameters(self, policies: Sequence[PolicyParameters]) -> NDArray[np.int64]:
+        """Addresses of the records of policies' parameters."""
+        new = [each for each in dict.fromkeys(policies) if each not in self._policies]
+        for cls in {type(each): None for each in new}:
+            these = [each for each in new if type(each) is cls]
+            records = np.zeros(len(these), record_type(cls))
+            for name in cls.model_fields:
+                records[name] = self._numbers(cls, name, [getattr(each, name) for each in these])
+            self._alive.append(records)
+            self._policies.update(zip(these, _addresses(records).tolist(), strict=True))
+        return np.array([self._policies[each] for each in policies])
 
-    def distribution(self, distribution: Distribution) -> int:
-        """Address of the record of a distribution."""
-        address = self._distributions.get(distribution)
-        if address is None:
-            record = np.zeros(1, state.DISTRIBUTION)
-            if isinstance(distribution, Constant):
-                record["kind"], record["value"] = state.CONSTANT, distribution.value_ns
-                record["mean"] = distribution.mean_ns
-            elif isinstance(distribution, Exponential):
-                record["kind"], record["mean"] = state.EXPONENTIAL, distribution.mean_ns
-            else:
-                record["mean"] = distribution.mean_ns
-                table = segments(distribution)
-                self._alive.append(table)
-                record["kind"], record["segments"] = state.TABLE, table.ctypes.data
-            self._alive.append(record)
-            address = self._distributions[distribution] = int(record.ctypes.data)
-        return address
+    def _numbers(
+        self, cls: type[PolicyParameters], name: str, values: Sequence[Any]
+    ) -> Sequence[int] | NDArray[np.int64]:
+        """Values of a parameter as the numbers that stand in records."""
+        if all(value is None or isinstance(value, Distribution) for value in values):
+            return self.distributions(values)
+        numbers = {value: self._number(cls, name, value) for value in dict.fromkeys(values)}
+        return [numbers[value] for value in values]
+
+    def _number(self, cls: type[PolicyParameters], name: str, value: Any) -> int:
+        if value is None or isinstance(value, Distribution):
+            return self.distribution(value)
+        if isinstance(value, tuple):
+            array = np.array(value, dtype=np.float64)
+            self._alive.append(array)
+            return int(array.ctypes.data)
+        if name == "phase":
+            return {"random": RANDOM_PHASE, "aligned": ALIGNED_PHASE}[value]
+        return words_of(cls, name).index(value) if isinstance(value, str) else int(value)
+
+    def distribution(self, distribution: Distribution | None) -> int:
+        """Address of the record of a distribution; 0 for none."""
+        return int(self.distributions([distribution])[0])
+
+    def distributions(self, distributions: Sequence[Distribution | None]) -> NDArray[np.int64]:
+        """Addresses of the records of distributions; 0 for none."""
+        known = self._distributions
+        new = [each for each in dict.fromkeys(distributions) if each not in known]
+        if new:
+            records = np.array([self._record(each) for each in new if each is not None], state.DISTRIBUTION)
+            self._alive.append(records)
+            known.update(zip(new, _addresses(records).tolist(), strict=True))
+        return np.array([known[each] for each in distributions])
+
+    def _record(self, distribution: Distribution) -> tuple[int, int, float, int]:
+        """Fields of a record: kind, value, mean and segments."""
+        if isinstance(distribution, Constant):
+            return state.CONSTANT, distribution.value_ns, distribution.mean_ns, 0
+        if isinstance(distribution, Exponential):
+            return state.EXPONENTIAL, 0, distribution.mean_ns, 0
+        table = segments(distribution)
+        self._alive.append(table)
+        return state.TABLE, 0, distribution.mean_ns, int(table.ctypes.data)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -746,7 +747,11 @@ def distribution_from(
     Mistakes
         With every mistake in the value.
     """
-    distribution = _distribution(value, context or Context())
+    context = context or Context()
+    # A text is soon read, and texts are equal more often than they are the same.
+    distribution = (
+        _constant(value, context.clock) if isinstance(value, str) else context.once(_distribution, value)
+    )
     # How the value is named in an error: the resolved duration too, where it is not plain from the text.
     if _above_limit(distribution.mean_ns):
         mean = "" if distribution.is_constant else "a mean of "
@@ -762,7 +767,7 @@ def _distribution(value: object, context: Context) -> Distribution:
     if isinstance(value, Distribution):
         return value
     if not isinstance(value, Mapping):
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise Mistakes([Mistake((), value, DISTRIBUTION_HELP)])
         return Constant(round_ns(_duration_ns(value, context.clock)))
     unknown = [unknown_key((key,), value[key], _KINDS) for key in value if key not in _KINDS]
@@ -780,6 +785,11 @@ def _distribution(value: object, context: Context) -> Distribution:
         return form.build(context) if isinstance(form, EmpiricalForm) else form.build()  # type: ignore[attr-defined]
     except Mistakes as error:
         raise Mistakes(mistake.under(kind) for mistake in error.mistakes) from None
+
+
+@lru_cache(maxsize=1024)
+def _constant(text: str, clock: Clock) -> Constant:
+    return Constant(round_ns(_duration_ns(text, clock)))
 
 
 def _positive_mean(value: object, clock: Clock) -> float:

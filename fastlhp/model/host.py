@@ -1,8 +1,8 @@
 """The host of a study: ``[host]``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field, PlainValidator, ValidationInfo
@@ -66,8 +66,7 @@ def _frequency(value: object) -> Fraction:
 
 
 def _pause(value: object, info: ValidationInfo) -> Fraction:
-    context = info.context
-    clock = Clock(context.clock.frequency_hz if isinstance(context, Context) else None)
+    clock = info.context.clock.without_pause if isinstance(info.context, Context) else Clock()
     if not isinstance(value, str):
         raise refused(value, _PAUSE_HELP)
     try:
@@ -117,13 +116,20 @@ def clock_of(host: object) -> Clock:
     A frequency or pause that cannot be read is replaced by a plausible one: the mistake is reported where it
     stands, and must not make every duration in cycles a mistake as well.
     """
-    table = host if isinstance(host, Mapping) else {}
+    table = host if isinstance(host, dict) else {}
+    frequency, pause = table.get("frequency"), table.get("pause", PAUSE_DEFAULT)
+    return _clock(frequency if isinstance(frequency, str) else "", pause if isinstance(pause, str) else "")
+
+
+@lru_cache(maxsize=4096)
+def _clock(frequency: str, pause: str) -> Clock:
+    # Asked for with every table of a sweep, in which they are mostly the same.
     try:
-        frequency_hz = parse_frequency(table["frequency"])
-    except (UnitError, KeyError, TypeError):
+        frequency_hz = parse_frequency(frequency)
+    except UnitError:
         frequency_hz = Fraction(2_600_000_000)
     try:
-        pause_ns = parse_duration(table.get("pause", PAUSE_DEFAULT), Clock(frequency_hz))
-    except (UnitError, TypeError):
+        pause_ns = parse_duration(pause, Clock(frequency_hz))
+    except UnitError:
         pause_ns = Fraction(140 * 10**9) / frequency_hz
     return Clock(frequency_hz, min(pause_ns, Fraction(10**6)) or Fraction(1))

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from fastlhp.errors import Problem
-from fastlhp.model.configuration import Configuration
+from fastlhp.model.configuration import Choice, Configuration, Parts
 from fastlhp.model.design import Design
 from fastlhp.model.distributions import Distribution
 from fastlhp.model.filters import Filter
@@ -27,7 +27,7 @@ from fastlhp.model.precision import TARGETS_HELP, Target, targets_from
 from fastlhp.model.presets import merged, preset, preset_names
 from fastlhp.model.profiles import filled_in
 from fastlhp.model.sweep import Axis, Label, Sweep, format_keys, format_sweep_keys, substituted
-from fastlhp.model.units import UnitError, format_duration, parse_duration, round_ns
+from fastlhp.model.units import Clock, UnitError, format_duration, parse_duration, round_ns
 from fastlhp.model.validation import (
     DURATION_SCHEMA,
     NOTHING,
@@ -57,7 +57,6 @@ __all__ = ["Plan", "StudyForm"]
 _SECTIONS = ("study", "host", "policy", "vm", "sweep")
 _POLICY_FAMILIES = ("scheduler", "guard", "response")
 _CLOCK: tuple[Keys, ...] = (("host", "frequency"), ("host", "pause"))
-_SHARED_BY_GROUPS = ("lock", "user", "kernel", "hold", "handover", "halt_time")
 _MAX_GROUPS = 256
 _MAX_WINDOW_NS = 10**15
 _NAME_HELP = "a name of 1 to 200 printable characters"
@@ -142,7 +141,9 @@ class StudyForm(Form):
     name: Annotated[str, PlainValidator(_study_name), Accepts(_NAME_HELP), _TEXT]
     seed: Seed = 1
     duration: Annotated[int, PlainValidator(_duration), Accepts(_WINDOW_HELP), DURATION_SCHEMA]
-    warmup: Annotated[int | None, PlainValidator(_warmup), Accepts(_WARMUP_HELP), _WARMUP_SCHEMA] = written("0s")
+    warmup: Annotated[int | None, PlainValidator(_warmup), Accepts(_WARMUP_HELP), _WARMUP_SCHEMA] = written(
+        "0s"
+    )
     replications: ReplicationCount = 32
     design: Annotated[Design | None, PlainValidator(_design), Accepts(_DESIGN_HELP)] = None
     precision: Annotated[tuple[Target, ...], PlainValidator(_precision), Accepts(TARGETS_HELP)] = ()
@@ -182,6 +183,7 @@ class Plan:
         self._found: dict[tuple[str, str, str], int] = {}
         self._drop_impossible = False
         self._known: dict[Any, Any] = {}
+        self._tables: dict[tuple[object, int, Clock], tuple[object, Any]] = {}
         self._is_kept: Any = None
         self._kept: Any = None
 
@@ -309,11 +311,12 @@ class Plan:
             axes = self._reaching(*condition.paths, *_CLOCK)
             weights = self._weights(axes)
             refused = np.zeros(weights.shape, dtype=bool)
+            tree_at = self._trees(axes)
             for position in np.ndindex(*weights.shape):
                 if not weights[position]:
                     continue
                 try:
-                    tree = self._tree_at(axes, position)
+                    tree = tree_at(position)
                     refused[position] = not condition.keeps(tree, clock_of(tree.get("host")))
                 except Mistakes as error:
                     if sweep.mistakes:
@@ -347,25 +350,25 @@ class Plan:
         others = tuple(number for number in range(len(self.axes)) if number not in axes)
         return np.asarray(self._is_kept.sum(axis=others))
 
-    def _tree_at(self, axes: Sequence[int], position: Sequence[int]) -> Any:
-        """Return the study with the values at a position of some axes.
+    def _trees(self, axes: Sequence[int]) -> Callable[[Sequence[int]], Any]:
+        """Return a function that returns the study with the values at a position of some axes.
 
-        Raises
-        ------
-        Mistakes
-            If a path leads into something that another value has no place for.
+        It raises `Mistakes` if a path leads into something that another value has no place for.
         """
-        columns = [
-            (c, i) for number, i in zip(axes, position, strict=True) for c in self.axes[number].columns
-        ]
-        tree: Any = self.tree
+        columns = [(column, at) for at, number in enumerate(axes) for column in self.axes[number].columns]
         # Shorter paths first, whatever their order in the file.
-        for column, index in sorted(columns, key=lambda each: len(each[0].keys)):
-            try:
-                tree = substituted(tree, column.keys, column.values[index])
-            except Mistakes as error:
-                raise Mistakes(mistake.under(*column.keys) for mistake in error.mistakes) from None
-        return tree
+        columns.sort(key=lambda each: len(each[0].keys))
+
+        def tree_at(position: Sequence[int]) -> Any:
+            tree: Any = self.tree
+            for column, at in columns:
+                try:
+                    tree = substituted(tree, column.keys, column.values[position[at]])
+                except Mistakes as error:
+                    raise Mistakes(mistake.under(*column.keys) for mistake in error.mistakes) from None
+            return tree
+
+        return tree_at
 
     # Parts
 
@@ -411,14 +414,15 @@ class Plan:
 
     def _build_variants(self, part: Part) -> None:
         weights = self._weights(part.axes)
-        for position in np.ndindex(*weights.shape):
-            if not weights[position]:
+        tree_at = self._trees(part.axes)
+        for position, weight in zip(np.ndindex(*weights.shape), weights.ravel().tolist(), strict=True):
+            if not weight:
                 part.variants.append(None)
                 part.facts.append(None)
                 continue
             tree = None
             try:
-                tree = self._tree_at(part.axes, position)
+                tree = tree_at(position)
                 variant = part.build(tree)
                 part.variants.append(variant)
                 part.facts.append(_facts(variant))
@@ -427,7 +431,7 @@ class Plan:
                 part.facts.append(self._guessed_facts(part, tree))
                 for mistake in error.mistakes:
                     located, path = self._locate(part, position, mistake)
-                    self._note(path, located, int(weights[position]))
+                    self._note(path, located, weight)
 
     def _locate(self, part: Part, position: Sequence[int], mistake: Mistake) -> tuple[Mistake, str]:
         """Return a mistake and its path in the file: that of a swept value, if one is to blame."""
@@ -455,7 +459,7 @@ class Plan:
     # Building the parts from a tree in which swept values have been put
 
     def _context(self, tree: Mapping[str, Any]) -> Context:
-        return Context(clock_of(tree.get("host")), self.folder, self.files)
+        return Context(clock_of(tree.get("host")), self.folder, self.files, self._tables)
 
     @staticmethod
     def _preset(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -514,11 +518,8 @@ class Plan:
             lock = merged(table.get("lock", NOTHING), self._preset(tree).get("lock", NOTHING))
             if lock is not NOTHING:
                 table["lock"] = lock
-        group = _under(("vm", index), lambda: checked(VmForm, table, self._context(tree)).build())
-        # A sweep may make a million groups, of the same few locks and distributions.
-        parts = {name: getattr(group.model, name) for name in _SHARED_BY_GROUPS}
-        same = {name: self._known.setdefault(value, value) for name, value in parts.items()}
-        return VmGroup(dataclasses.replace(group.model, **same), group.count)
+        form = _under(("vm", index), lambda: checked(VmForm, table, self._context(tree)))
+        return form.build(self._known)
 
     def _guessed_facts(self, part: Part, tree: Any) -> Any:
         """Return the facts of a variant in which something is wrong, None where they cannot be told."""
@@ -753,12 +754,40 @@ class Plan:
         """Return a number that a part decides, shape (configuration,); asked for once for each of its variants."""
         part = self.parts[name]
         values = np.array([0 if variant is None else value(variant) for variant in part.variants])
-        combinations = np.arange(self.n_configurations) if self._kept is None else self._kept
+        return values[self._flat(part, self._combinations_of(np.arange(self.n_configurations)))]
+
+    def _combinations_of(self, indices: Any) -> Any:
+        """Return which of all combinations some configurations are, those that are dropped counted."""
+        return indices if self._kept is None else self._kept[indices]
+
+    def _flat(self, part: Part, combinations: Any) -> Any:
+        """Return which variant of a part combinations have."""
         flat = np.zeros(len(combinations), dtype=np.int64)
         for number, stride in zip(part.axes, part.strides, strict=True):
             below = math.prod(self.shape[number + 1 :])
             flat += combinations // below % self.shape[number] * stride
-        return values[flat]
+        return flat
+
+    def configurations_by_parts(self, indices: Any) -> Parts:
+        """Return some configurations as what they are put together from."""
+        combinations = self._combinations_of(indices)
+
+        def chosen(name: str | int) -> Choice[Any]:
+            part = self.parts[name]
+            different, which = np.unique(self._flat(part, combinations), return_inverse=True)
+            return Choice([part.variants[flat] for flat in different.tolist()], which)
+
+        window = chosen("study")
+        return Parts(
+            np.array([form.duration for form in window.variants])[window.which],
+            np.array([form.warmup or 0 for form in window.variants])[window.which],
+            np.array([form.warmup is None for form in window.variants])[window.which],
+            chosen("host"),
+            chosen("scheduler"),
+            chosen("guard"),
+            chosen("response"),
+            tuple(map(chosen, self._groups)),
+        )
 
     def of_vms(self, value: Callable[[VmGroup], float]) -> list[Any]:
         """Return numbers that the groups of VMs decide, for each group of shape (configuration,)."""

@@ -9,8 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+
 from fastlhp.errors import Problem, StudyError
-from fastlhp.model.configuration import Configuration
+from fastlhp.model.configuration import Configuration, Parts
 from fastlhp.model.design import Design
 from fastlhp.model.plan import Plan
 from fastlhp.model.precision import StopRule, stop_rule
@@ -61,6 +64,10 @@ class Configurations(Sequence[Configuration]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} configurations>"
+
+    def parts(self, indices: npt.NDArray[np.int64]) -> Parts:
+        """Return some configurations as what they are put together from, without making them."""
+        return self._plan.configurations_by_parts(indices)
 
     def of_part(self, part: str, value: Callable[[Any], float]) -> Any:
         """Return a number of each configuration, without making them.

@@ -394,7 +394,8 @@ def _values(raw: object, mistakes: list[Mistake], may_repeat: bool) -> tuple[lis
                 mistakes.append(Mistake((index, "label"), label, accepted))
                 label = f"#{index}"
         elif isinstance(label, str):
-            label = "".join(c if c.isprintable() else "?" for c in label)
+            if not label.isprintable():
+                label = "".join(c if c.isprintable() else "?" for c in label)
             label = label if len(label) <= _MAX_LABEL else f"{label[: _MAX_LABEL - 12]}... (#{index})"
         elif isinstance(label, float) and not math.isfinite(label):
             mistakes.append(Mistake((index,), value, "a finite number"))

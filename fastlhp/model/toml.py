@@ -89,6 +89,8 @@ def plain(value: object, keys: Keys = ()) -> tuple[object, list[Mistake]]:
 
 
 def _plain(value: object, keys: Keys, mistakes: list[Mistake], above: tuple[int, ...]) -> object:
+    if type(value) is str and value.isascii():
+        return value  # as nearly everything is that is long
     if isinstance(value, Distribution | PolicyParameters):
         value = value.to_input()
     elif isinstance(value, np.ndarray | np.generic):

@@ -7,7 +7,7 @@ All arithmetic is done in fractions: ``"0.1us"`` is 100 ns, not 99.9999999999999
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 __all__ = [
     "DURATION_HELP",
@@ -26,9 +26,9 @@ DURATION_HELP = 'a duration with a unit (ns, us, ms, s, cycles or pauses), such 
 WALL_DURATION_HELP = 'a duration with a unit (ns, us, ms, s or cycles), such as "140cycles"'
 FREQUENCY_HELP = 'a frequency with a unit (Hz, kHz, MHz, GHz) from "1MHz" to "100GHz", such as "2.6GHz"'
 
-_NS = {"ns": Fraction(1), "us": Fraction(10**3), "ms": Fraction(10**6), "s": Fraction(10**9)}
-_HZ = {"Hz": Fraction(1), "kHz": Fraction(10**3), "MHz": Fraction(10**6), "GHz": Fraction(10**9)}
-_MIN_HZ, _MAX_HZ = Fraction(10**6), Fraction(10**11)
+_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+_HZ = {"Hz": 1, "kHz": 10**3, "MHz": 10**6, "GHz": 10**9}
+_MIN_HZ, _MAX_HZ = 10**6, 10**11
 # The number of digits is bounded: "1e999999999s" must be refused at once, not computed.
 _QUANTITY = re.compile(
     r"\s*([+-]?)(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?\s*([A-Za-zµμ]*)\s*", re.ASCII
@@ -79,21 +79,28 @@ class Clock:
         """Return the hash computed when the clock was made."""
         return self._hash
 
+    @cached_property
+    def without_pause(self) -> "Clock":
+        """The clock that a pause itself is measured with."""
+        return Clock(self.frequency_hz)
 
-def _quantity(text: str, accepted: str) -> tuple[Fraction, str]:
+
+def _quantity(text: str, accepted: str) -> tuple[Fraction | int, str]:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise UnitError(accepted)
     sign, digits, exponent, unit = match.groups()
     if not unit:
         raise UnitError(f"a bare number has no unit; give {accepted}")
-    value = Fraction(digits.rstrip(".") + (exponent or ""))
+    # Fractions are slow to make and to multiply, and most numbers are whole.
+    whole = exponent is None and digits.isdigit()
+    value = int(digits) if whole else Fraction(digits.rstrip(".") + (exponent or ""))
     if sign == "-" and value:
         raise UnitError(f"not negative; {accepted}")
     return value, unit
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def parse_duration(text: str, clock: Clock | None = None, accepted: str = DURATION_HELP) -> Fraction:
     """Return a duration in ns, exactly.
 
@@ -126,11 +133,11 @@ def parse_duration(text: str, clock: Clock | None = None, accepted: str = DURATI
     """
     value, unit = _quantity(text, accepted)
     if unit in _NS:
-        return value * _NS[unit]
+        return Fraction(value * _NS[unit])
     if unit in ("cycles", "cycle"):
         if clock is None or clock.frequency_hz is None:
             raise UnitError("no cycles where the host's frequency is not known: ns, us, ms or s")
-        return value * 10**9 / clock.frequency_hz
+        return Fraction(value * 10**9) / clock.frequency_hz
     if unit in ("pauses", "pause"):
         if clock is None or clock.pause_ns is None:
             raise UnitError("no pauses where the host's pause is not known: ns, us, ms, s or cycles")
@@ -165,7 +172,7 @@ def parse_frequency(text: str) -> Fraction:
     value, unit = _quantity(text, FREQUENCY_HELP)
     if unit not in _HZ or not _MIN_HZ <= value * _HZ[unit] <= _MAX_HZ:
         raise UnitError(FREQUENCY_HELP)
-    return value * _HZ[unit]
+    return Fraction(value * _HZ[unit])
 
 
 def round_ns(duration_ns: Fraction) -> int:

@@ -6,7 +6,7 @@ What a field accepts is derived from its annotation, once; a field whose type sa
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
@@ -41,6 +41,7 @@ __all__ = [
     "written",
 ]
 
+T = TypeVar("T")
 Keys = tuple[str | int, ...]
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 # Formats that `fastlhp.model.schema` defines.
@@ -97,13 +98,40 @@ class Accepts:
     text: str
 
 
+_MOST_REMEMBERED = 1024
+
+
 @dataclass
 class Context:
-    """What a value needs besides itself: the host's clock, and the folder that file names are relative to."""
+    """What a value needs besides itself: the host's clock, and the folder that file names are relative to.
+
+    Attributes
+    ----------
+    clock : Clock
+        The host's.
+    folder : Path or None
+        Where files are.
+    files : dict
+        What has been read from them.
+    tables : dict
+        What has been made of tables: the variants of a part share all tables that the sweep does not change.
+    """
 
     clock: Clock = field(default_factory=Clock)
     folder: Path | None = None
     files: dict[tuple[str, str], tuple[float, ...] | Mistakes] = field(default_factory=dict)
+    tables: dict[tuple[object, int, Clock], tuple[object, Any]] = field(default_factory=dict)
+
+    def once(self, read: "Callable[[Any, Context], T]", table: object) -> "T":
+        """Return what a function makes of a table, which must not be changed later, and of this context."""
+        key = read, id(table), self.clock
+        known = self.tables.get(key)
+        if known is None:
+            if len(self.tables) == _MOST_REMEMBERED:
+                self.tables.clear()
+            # With the table itself, lest another take its place in memory.
+            known = self.tables[key] = table, read(table, self)
+        return known[1]
 
 
 class Form(BaseModel):
@@ -231,6 +259,8 @@ def accepted_by(info: FieldInfo) -> str:
 
 def json_string(text: str) -> str:
     """Return a text in double quotes, control characters escaped, as TOML's basic strings have it."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return (
         '"'

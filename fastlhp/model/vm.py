@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
@@ -13,6 +13,7 @@ from fastlhp.model.policy import LockParameters, PolicyParameters, parameters_fr
 from fastlhp.model.profiles import profile_names
 from fastlhp.model.validation import (
     Accepts,
+    Context,
     Form,
     Mistakes,
     Written,
@@ -96,12 +97,16 @@ class VmGroup:
         """The VMs, named by group and number."""
         return _vms(self)
 
+    def name_of(self, number: int) -> str:
+        """Return the name of one of the VMs."""
+        return f"{self.model.name}.{number}"
+
 
 @lru_cache(maxsize=4096)
 def _vms(group: VmGroup) -> tuple[VmSpec, ...]:
     # Not by `replace`, which is slow: sweeps make very many of them.
     others = _OTHERS(group.model)
-    return tuple(VmSpec(f"{group.model.name}.{number}", *others) for number in range(group.count))
+    return tuple(VmSpec(group.name_of(number), *others) for number in range(group.count))
 
 
 _OTHERS = attrgetter(*(field.name for field in fields(VmSpec) if field.name != "name"))
@@ -114,9 +119,13 @@ def default_name(index: int) -> str:
 
 def _lock(value: object, info: ValidationInfo) -> PolicyParameters:
     try:
-        return parameters_from("lock", value, kinds("lock"), info.context)
+        return (info.context or Context()).once(_lock_from, value)
     except Mistakes as error:
         raise wrapped(error) from None
+
+
+def _lock_from(value: object, context: Context) -> PolicyParameters:
+    return parameters_from("lock", value, kinds("lock"), context)
 
 
 def _name(value: object) -> str:
@@ -154,16 +163,20 @@ def _halt(value: object, info: ValidationInfo) -> HaltForm | None:
     if value is None:
         return None
     try:
-        return checked(HaltForm, value, info.context)
+        return (info.context or Context()).once(_halt_from, value)
     except Mistakes as error:
         raise wrapped(error) from None
 
 
+def _halt_from(value: object, context: Context) -> HaltForm:
+    return checked(HaltForm, value, context)
+
+
 def _hold(hold: Distribution, info: ValidationInfo) -> Distribution:
     """Refuse a cycle that takes no time; user and kernel have been read before."""
-    phases = [hold, *(info.data.get(name) for name in ("user", "kernel"))]
-    if all(isinstance(phase, Distribution) for phase in phases):
-        mean_ns = sum(phase.mean_ns for phase in phases if phase is not None and not phase.is_zero)
+    user, kernel = info.data.get("user"), info.data.get("kernel")
+    if user is not None and kernel is not None:
+        mean_ns = hold.mean_ns + user.mean_ns + kernel.mean_ns
         if mean_ns < 1:
             accepted = "user + kernel + hold of at least 1ns on average: a cycle must take time"
             raise refused(Written(f"a cycle of {mean_ns:g}ns"), accepted)
@@ -217,19 +230,28 @@ class VmForm(Form):
         HaltForm | None, PlainValidator(_halt), Accepts(_HALT_HELP), WithJsonSchema({"type": "object"})
     ] = None
 
-    def build(self) -> VmGroup:
-        """Return the VMs of the group."""
+    def build(self, known: dict[Any, Any] | None = None) -> VmGroup:
+        """Return the VMs of the group.
+
+        Parameters
+        ----------
+        known : dict, optional
+            Locks and distributions of other groups, to be used in place of equal ones: a sweep may make a million
+            groups, of the same few.
+        """
+        known = {} if known is None else known
+        halt_time = self.halt.time if self.halt else Constant(0)
         model = VmSpec(
             name=self.name,
             group=self.name,
             vcpus=self.vcpus,
             weight=float(self.weight),
-            lock=self.lock,
-            user=self.user,
-            kernel=self.kernel,
-            hold=self.hold,
-            handover=self.handover,
+            lock=known.setdefault(self.lock, self.lock),
+            user=known.setdefault(self.user, self.user),
+            kernel=known.setdefault(self.kernel, self.kernel),
+            hold=known.setdefault(self.hold, self.hold),
+            handover=known.setdefault(self.handover, self.handover),
             halt_probability=float(self.halt.probability) if self.halt else 0.0,
-            halt_time=self.halt.time if self.halt else Constant(0),
+            halt_time=known.setdefault(halt_time, halt_time),
         )
         return VmGroup(model, self.count)

@@ -213,9 +213,10 @@ def join(parts: Iterable[ConfigurationResult]) -> ConfigurationResult:
     parts : iterable of ConfigurationResult
         One or more, in any order; of those that failed the first gives the message.
     """
-    parts = sorted(parts, key=lambda part: part.first)
+    parts = list(parts)
     if len(parts) == 1:
         return parts[0]
+    parts.sort(key=lambda part: part.first)
     if any(part.stop != after.first for part, after in zip(parts, parts[1:], strict=False)):
         raise ValueError(f"replications of configuration {parts[0].index} are missing or there twice")
     failed = next((part for part in parts if part.status != Status.OK), parts[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ from fastlhp.results.counters import (
     Status,
     bin_edges_ns,
 )
+
+if TYPE_CHECKING:
+    from fastlhp.model.configuration import Choice
+    from fastlhp.model.vm import VmGroup
 
 __all__ = [
     "CONFIGURATION_METRICS",
@@ -76,6 +80,32 @@ class VmTable:
         for i, row in enumerate(rows):
             for m, vm in enumerate(row):
                 names[i, m], vcpus[i, m], weight[i, m] = vm
+        return cls(vcpus, weight, names)
+
+    @classmethod
+    def of_groups(cls, groups: Sequence[Choice[VmGroup]]) -> VmTable:
+        """Make a table of the VMs of configurations, given their groups."""
+
+        def of(number: Callable[[VmGroup], float]) -> Array:
+            return np.column_stack([np.array([*map(number, its.variants)])[its.which] for its in groups])
+
+        count = of(lambda group: group.count)
+        n, width = len(count), int(count.sum(axis=1).max())
+        vcpus, weight, names = (
+            np.full((n, width), -1),
+            np.full((n, width), np.nan),
+            np.full((n, width), "", object),
+        )
+        # Of each VM, which row and column it is in, and of which group.
+        row, group = np.divmod(np.repeat(np.arange(count.size), count.ravel()), len(groups))
+        column = np.arange(len(row)) - np.searchsorted(row, row)
+        number = column - (np.cumsum(count, axis=1) - count)[row, group]
+        vcpus[row, column] = of(lambda group: group.model.vcpus)[row, group]
+        weight[row, column] = of(lambda group: group.model.weight)[row, group]
+        for position, its in enumerate(groups):
+            mine = group == position
+            of_group = [its.variants[0].name_of(i) for i in range(int(count[:, position].max()))]
+            names[row[mine], column[mine]] = np.array(of_group, object)[number[mine]]
         return cls(vcpus, weight, names)
 
     @classmethod
@@ -141,12 +171,11 @@ class Context:
         one: Array = kind[:1]
         for group in configurations.of_vms(_Numbered(lambda it: (it.model.vcpus, it.model.weight, it.count))):
             _, one, kind = np.unique(kind * (group.max() + 1) + group, return_index=True, return_inverse=True)
-        tuples = [[(vm.name, vm.vcpus, vm.weight) for vm in configurations[int(i)].vms] for i in one]
         return cls(
             configurations.of_part("study", lambda window: window.duration) / NS,
             configurations.of_part("host", lambda host: host.pcpus),
             configurations.of_part("host", lambda host: host.frequency_hz),
-            VmTable.of(tuples),
+            VmTable.of_groups(configurations.parts(one).groups),
             kind,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import threading
 import time
 from collections import deque
@@ -14,16 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlhp.engine import state
 from fastlhp.engine.block import (
     ITEMS,
     N_HOST_COUNTERS,
     N_VM_COUNTERS,
     Block,
     error_message,
-    make_items,
 )
-from fastlhp.engine.encode import Encoded, Shared, has_choice
+from fastlhp.engine.encode import Encoding, Shared, has_choice
 from fastlhp.engine.state import LANES, TILE
+from fastlhp.model.configuration import Parts
 from fastlhp.model.study import Configurations, Study
 from fastlhp.model.vm import VmGroup
 from fastlhp.results.counters import (
@@ -37,7 +37,7 @@ from fastlhp.results.counters import (
 )
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
-from fastlhp.run.warmup import settled
+from fastlhp.run.warmup import settled_parts
 from fastlhp.run.work import UNIT, Work, in_units
 
 __all__ = ["calibrate", "execute", "execute_parts"]
@@ -51,6 +51,11 @@ comes back to Python sooner."""
 
 HALVES = 2
 """Parts of a window: the first is kept beside the whole, to find transients."""
+
+_MOST_BEGUN = 1024
+_MOST_VMS = 8192
+"""Configurations that are begun at a time, and about how many VMs they may have: what is done for all of them at once
+costs less than a microsecond each."""
 
 _EARLY = [VM_INDEX[name] for name in EARLY_COUNTERS]
 
@@ -77,6 +82,8 @@ class Sizes:
         Those that there are, small ones first; numbers of pCPUs are rounded up so that neighbours share a block.
     shape : ndarray of int64, shape (configuration,)
         Which of them each configuration has.
+    n_vm : ndarray of int64, shape (configuration,)
+        Number of VMs.
     """
 
     def __init__(self, configurations: Configurations) -> None:
@@ -92,6 +99,7 @@ class Sizes:
             "n_vm": sum(counts),
             "n_lock": total(lambda group: group.model.lock.count),
         }
+        self.n_vm: NDArray[np.int64] = self._numbers["n_vm"]
         choices = total(lambda group: has_choice(group.model)) > 0
         found, self.shape = np.unique(2 * _tiles(n_pcpu) + choices, return_inverse=True)
         self.shapes = [Shape(int(code) // 2, bool(code % 2)) for code in found]
@@ -119,84 +127,95 @@ def _tiles(n_pcpu: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(rounded, np.int64)[which]
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """Some replications of a configuration, in one block."""
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """Some replications each of some configurations, for blocks of one shape: arrays, since short ones are many.
 
-    index: int
-    encoded: Encoded
-    replications: range
+    Attributes
+    ----------
+    shape : Shape
+        Of the blocks.
+    encoding : Encoding
+        Has the configurations, and others.
+    at : ndarray of int64, shape (unit,)
+        Which of them each unit is of.
+    index : ndarray of int64, shape (unit,)
+        Its number in the study.
+    first, n : ndarray of int64, shape (unit,)
+        The first replication, and how many there are; at most `UNIT`.
+    """
+
+    shape: Shape
+    encoding: Encoding
+    at: NDArray[np.int64]
+    index: NDArray[np.int64]
+    first: NDArray[np.int64]
+    n: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.at)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """What units of a batch have in common: numbers of replications and VMs."""
-        return len(self.replications), self.encoded.n_vm
+    def n_vm(self) -> NDArray[np.int64]:
+        return self.encoding.n_vm[self.at]
 
-    def fits(self, other: _Unit) -> bool:
-        """Whether the two can be in one batch."""
-        return self.shape == other.shape
+    def part(self, units: slice) -> _Units:
+        """Return neighbours among the units."""
+        columns = (column[units] for column in (self.at, self.index, self.first, self.n))
+        return _Units(self.shape, self.encoding, *columns)
 
 
 class _Batch:
-    """Units of one shape in a block, and the memory of their counters: short ones are too many to be seen to singly."""
+    """Units with equally many VMs in a block, and the memory of their counters."""
 
-    def __init__(self, units: Sequence[_Unit]) -> None:
+    def __init__(self, units: _Units) -> None:
         self.units = units
-        k, (n, n_vm) = len(units), units[0].shape
-        self.vm = np.zeros((k * n, HALVES, n_vm, N_VM_COUNTERS), np.int64)
-        self.host = np.zeros((k * n, HALVES, N_HOST_COUNTERS), np.int64)
-        self.histogram = np.zeros((k, 2, N_BINS), np.int64)
+        n, n_vm = int(units.n.sum()), int(units.n_vm[0])
+        self.vm = np.zeros((n, HALVES, n_vm, N_VM_COUNTERS), np.int64)
+        self.host = np.zeros((n, HALVES, N_HOST_COUNTERS), np.int64)
+        self.histogram = np.zeros((len(units), 2, N_BINS), np.int64)
         self.places = np.zeros(0, np.int64)
+        self._begin = np.cumsum(units.n) - units.n
 
     def items(self) -> NDArray[Any]:
         """Return what the block is given."""
-        first, n = self.units[0], self.units[0].shape[0]
-        items = make_items(first.encoded, range(len(self.host)), self.vm, self.host, self.histogram)
-        if len(self.units) > 1:
-            items["config"] = np.repeat([unit.encoded.address for unit in self.units], n)
-            items["histogram"] += np.repeat(np.arange(len(self.units)) * self.histogram.strides[0], n)
-        items["replication"] = np.concatenate([unit.replications for unit in self.units])
+        units, n = self.units, np.arange(len(self.host))
+        unit = np.repeat(np.arange(len(units)), units.n)
+        items = np.zeros(len(n), state.ITEM)
+        items["config"] = units.encoding.address[units.at][unit]
+        items["replication"] = (units.first - self._begin)[unit] + n
+        items["n_part"] = HALVES
+        items["vm_out"] = self.vm.ctypes.data + n * self.vm.strides[0]
+        items["host_out"] = self.host.ctypes.data + n * self.host.strides[0]
+        items["histogram"] = self.histogram.ctypes.data + unit * self.histogram.strides[0]
         return items
 
     def results(self, outcome: NDArray[np.int64]) -> Iterator[ConfigurationResult]:
         """Yield the counters of each unit."""
-        n = self.units[0].shape[0]
-        errors = outcome.reshape(-1, n).min(axis=1).tolist()
+        units = self.units
+        worst = np.minimum.reduceat(outcome, self._begin)
+        columns = (units.index, units.first, self._begin, units.n, units.encoding.warmup_ns[units.at], worst)
         vm, host = whole_window(self.vm), self.host.sum(axis=1)
         early = self.vm[:, 0].sum(axis=1)[:, _EARLY]
-        for number, (unit, error) in enumerate(zip(self.units, errors, strict=True)):
-            own = slice(number * n, number * n + n)
+        rows = zip(*(column.tolist() for column in columns), self.histogram, strict=True)
+        for index, first, begin, n, warmup_ns, error, histogram in rows:
+            own = slice(begin, begin + n)
             status, message = (Status.FAILED, error_message(error)) if error < 0 else (Status.OK, "")
             yield ConfigurationResult(
-                unit.index,
-                vm[own],
-                host[own],
-                self.histogram[number],
-                status,
-                message,
-                unit.replications.start,
-                early[own],
-                unit.encoded.warmup_ns,
+                index, vm[own], host[own], histogram, status, message, first, early[own], warmup_ns
             )
-
-
-@dataclass
-class _Begun:
-    """A configuration of which something is being simulated, or may be yet."""
-
-    shape: Shape
-    encoded: Encoded
 
 
 class _Plan:
     """Which units are still to be simulated, shape by shape; shared by the threads."""
 
-    def __init__(self, study: Study, work: Work) -> None:
+    def __init__(self, study: Study, work: Work, may_grow: bool) -> None:
         self._study = study
         self._work = work
         self._lock = threading.Lock()
-        self._units: dict[Shape, deque[_Unit]] = {}
-        self._begun: dict[int, _Begun] = {}
+        self._units: dict[Shape, deque[_Units]] = {}
+        # Where the configurations are that may be replicated further.
+        self._begun: dict[int, tuple[_Units, int]] | None = {} if may_grow else None
         self._n_settling = 0
         self._shared = Shared()
         self._sizes = sizes = sizes_of(study.configurations)
@@ -216,47 +235,84 @@ class _Plan:
         """Whether there will be more units, from configurations whose warm-up is being found."""
         return self._n_settling > 0
 
-    def take(self, shape: Shape | None, most: int = 1) -> tuple[Shape, list[_Unit]] | None:
-        """Return the next units, one or more; only of the given shape, if one is given. None if there is none."""
-        units: list[_Unit] = []
-        while len(units) < most:
+    def take(self, shape: Shape | None, most: int = UNIT) -> _Units | None:
+        """Return the next units that can be a batch, of a shape if one is given; None if there are none.
+
+        There are at most so many replications, or one unit.
+        """
+        while True:
             with self._lock:
                 waiting = (wanted for wanted, queue in self._units.items() if queue)
-                shape = max(waiting, default=None) if shape is None else shape
-                queue = self._units.get(shape) if shape is not None else None
-                while queue and len(units) < most:
-                    units.append(queue.popleft())
-                if len(units) == most or self._n_taken == len(self._queue):
-                    break
-                index = int(self._queue[self._n_taken])
-                wanted = self._sizes.shapes[self._sizes.shape[index]]
-                if shape not in (None, wanted):
-                    break
-                shape = wanted
-                self._n_taken += 1
+                chosen = max(waiting, default=None) if shape is None else shape
+                if chosen is not None and (queue := self._units.get(chosen)):
+                    return _cut_from(queue, most)
+                indices, parts = self._next()
+                if not len(indices) or shape not in (None, self._shape(indices[0])):
+                    return None
+                self._n_taken += len(indices)
+                if not parts.has_auto_warmup.any():
+                    self._begin(indices, parts)
+                    continue
                 self._n_settling += 1
             # Pilots may take a while: meanwhile others take what is there.
-            configuration = settled(self._study, index)
+            parts = settled_parts(self._study, indices)
             with self._lock:
                 self._n_settling -= 1
-                if self._shared.is_full:
-                    self._shared = Shared()
-                self._begun[index] = _Begun(wanted, Encoded(configuration, self._shared))
-                self._add(index, self._work.ranges(index))
-        return (shape, units) if shape is not None and units else None
+                self._begin(indices, parts)
 
     def follow(self, index: int, ranges: Sequence[range]) -> None:
         """Add what is to follow of a configuration; nothing, if it is finished."""
+        if self._begun is None:
+            return
         with self._lock:
-            if ranges:
-                self._add(index, ranges)
-            else:
+            units, at = self._begun[index]
+            if not ranges:
                 del self._begun[index]
+                return
+            pieces = list(in_units(ranges))
+            first, n = np.array([(piece.start, len(piece)) for piece in pieces]).T
+            same = np.zeros(len(pieces), np.int64)
+            self._add(_Units(units.shape, units.encoding, same + at, same + index, first, n))
 
-    def _add(self, index: int, ranges: Sequence[range]) -> None:
-        begun = self._begun[index]
-        units = self._units.setdefault(begun.shape, deque())
-        units.extend(_Unit(index, begun.encoded, part) for part in in_units(ranges))
+    def _shape(self, index: int) -> Shape:
+        return self._sizes.shapes[int(self._sizes.shape[index])]
+
+    def _next(self) -> tuple[NDArray[np.int64], Parts]:
+        """Return the configurations that are begun next, all of one shape; one only if pilots have to be run."""
+        indices = self._queue[self._n_taken : self._n_taken + _MOST_BEGUN]
+        shape = self._sizes.shape[indices]
+        n_vm = self._sizes.n_vm[indices]
+        n = int(np.count_nonzero((shape == shape[:1]) & (np.cumsum(n_vm) - n_vm <= _MOST_VMS)))
+        parts = self._study.configurations.parts(indices[:n])
+        if n > 1 and parts.has_auto_warmup.any():
+            n = 1  # so that other threads run other pilots
+            parts = self._study.configurations.parts(indices[:n])
+        return indices[:n], parts
+
+    def _begin(self, indices: NDArray[np.int64], parts: Parts) -> None:
+        if self._shared.is_full:
+            self._shared = Shared()
+        encoding = Encoding(parts, self._shared)
+        pieces = self._work.units(indices.tolist())
+        # Side by side what can be in one batch.
+        at, first, n = pieces[np.argsort(encoding.n_vm[pieces[:, 0]], kind="stable")].T
+        units = _Units(self._shape(indices[0]), encoding, at, indices[at], first, n)
+        if self._begun is not None:
+            self._begun |= {index: (units, at) for at, index in enumerate(indices.tolist())}
+        self._add(units)
+
+    def _add(self, units: _Units) -> None:
+        self._units.setdefault(units.shape, deque()).append(units)
+
+
+def _cut_from(queue: deque[_Units], most: int) -> _Units:
+    """Take units with equally many VMs from the beginning of a queue, with so many replications at most, or one."""
+    units = queue.popleft()
+    fits = (np.cumsum(units.n) <= most) & (units.n_vm == units.n_vm[0])
+    n = max(1, len(units) if fits.all() else int(np.argmin(fits)))
+    if n < len(units):
+        queue.appendleft(units.part(slice(n, None)))
+    return units.part(slice(n))
 
 
 class _Run:
@@ -271,7 +327,7 @@ class _Run:
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
     ) -> None:
-        self.plan = _Plan(study, work)
+        self.plan = _Plan(study, work, looks.may_grow)
         self.seed = study.seed
         self.tally = Tally(work, progress, looks)
         self.failure: BaseException | None = None
@@ -299,9 +355,9 @@ class _Run:
         """Simulate until nothing is left; the body of each thread."""
         try:
             while not self.is_over:
-                taken = self.plan.take(None)
-                if taken is not None:
-                    self._drive(*taken)
+                units = self.plan.take(None)
+                if units is not None:
+                    self._drive(units)
                 elif self.plan.is_settling or (self._looks.may_grow and self.plan.may_grow):
                     time.sleep(TURN_S)
                 else:
@@ -309,8 +365,10 @@ class _Run:
         except BaseException as error:
             self.failure = error
 
-    def _drive(self, shape: Shape, units: list[_Unit]) -> None:
-        """Simulate units of one shape in a block until there are no more of them."""
+    def _drive(self, units: _Units | None) -> None:
+        """Simulate units, and others of their shape, in a block until there are no more of them."""
+        assert units is not None
+        shape = units.shape
         block = Block(self.seed, **self.plan.rooms[shape], choices=shape.choices)
         batches: list[_Batch] = []
         n_in_ring = 0
@@ -320,14 +378,11 @@ class _Run:
             # Lanes that finish must find work: keep enough items waiting for a turn.
             # Never quite full: `n_since` cannot tell a full ring from an empty one.
             while block.n_waiting < n_wanted and n_in_ring + UNIT < ITEMS:
-                most = min(n_wanted - block.n_waiting, ITEMS - 1 - n_in_ring) // UNIT
-                if not units:
-                    taken = self.plan.take(shape, max(most, 1))
-                    if taken is None:
-                        break
-                    units = taken[1]
-                n = sum(1 for _ in itertools.takewhile(units[0].fits, units[: max(most, 1)]))
-                batch, units = _Batch(units[:n]), units[n:]
+                most = min(n_wanted - block.n_waiting, ITEMS - 1 - n_in_ring)
+                units = units or self.plan.take(shape, most)
+                if units is None:
+                    break
+                batch, units = _Batch(units), None
                 batch.places = block.append(batch.items())
                 batches.append(batch)
                 n_in_ring += len(batch.places)

@@ -188,7 +188,7 @@ class Looks:
             left = self._left.pop(index, None)
             if left is None:
                 assert self._work is not None
-                left = sum(map(len, self._work.ranges(index)))
+                left = self._work.n_left(index)
             if left > len(part.host):
                 self._left[index] = left - len(part.host)
                 return None

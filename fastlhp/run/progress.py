@@ -105,7 +105,10 @@ class Tally:
     """
 
     def __init__(self, work: "Work", progress: Callable[[Progress], None] | None, looks: "Looks") -> None:
+        from fastlhp.results.counters import HOST_INDEX
+
         self._looks = looks
+        self._events_at = HOST_INDEX["events"]
         self.events = 0
         self._progress = progress
         self._lock = threading.Lock()
@@ -122,11 +125,11 @@ class Tally:
 
     def add(self, part: "ConfigurationResult", following: Sequence[range] | None) -> None:
         """Count some replications of a configuration, and what is to follow them (see `Looks.add`)."""
-        from fastlhp.results.counters import HOST_INDEX
-
+        # Few numbers: NumPy would take longer to add them up.
+        events = sum(part.host[:, self._events_at].tolist())
         with self._lock:
             self._replications += len(part.host)
-            self.events += int(part.host[:, HOST_INDEX["events"]].sum())
+            self.events += events
             if following is not None:
                 self._n_replications += sum(map(len, following))
                 self._configurations += not following

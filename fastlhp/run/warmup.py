@@ -17,10 +17,10 @@ from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import VM_INDEX
 
 if TYPE_CHECKING:
-    from fastlhp.model.configuration import Configuration
+    from fastlhp.model.configuration import Configuration, Parts
     from fastlhp.model.study import Study
 
-__all__ = ["mser_5", "settled"]
+__all__ = ["mser_5", "settled", "settled_parts"]
 
 PILOTS = range(2**20, 2**20 + 16)
 """Replications that are simulated to find the warm-up; no study has so many that these were its own."""
@@ -101,3 +101,14 @@ def settled(study: Study, index: int) -> Configuration:
     if not configuration.has_auto_warmup:
         return configuration
     return dataclasses.replace(configuration, warmup_ns=_warmup_ns(study, index), has_auto_warmup=False)
+
+
+def settled_parts(study: Study, indices: npt.NDArray[np.int64]) -> Parts:
+    """Return configurations by parts, as `settled` returns one."""
+    parts = study.configurations.parts(indices)
+    if not parts.has_auto_warmup.any():
+        return parts
+    warmup_ns = parts.warmup_ns.copy()
+    for at in np.flatnonzero(parts.has_auto_warmup):
+        warmup_ns[at] = _warmup_ns(study, int(indices[at]))
+    return parts._replace(warmup_ns=warmup_ns, has_auto_warmup=np.zeros(len(indices), np.bool_))

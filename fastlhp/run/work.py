@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from fastlhp.errors import FastlhpError
 
@@ -79,11 +80,32 @@ class Work:
         """Return the replications of a configuration that are left to do."""
         return self.gaps.get(index, (range(self.replications),))
 
+    def n_left(self, index: int) -> int:
+        """Return how many replications of a configuration are left to do."""
+        return sum(map(len, self.gaps[index])) if index in self.gaps else self.replications
+
+    def units(self, indices: Iterable[int]) -> npt.NDArray[np.int64]:
+        """Return what is left to do of some configurations in pieces of `UNIT`.
+
+        Returns
+        -------
+        ndarray of int64, shape (unit, 3)
+            Position of the configuration in `indices`, the first replication, and how many there are.
+        """
+        whole = _pieces((range(self.replications),))
+        pieces = [_pieces(self.gaps[i]) if i in self.gaps else whole for i in indices]
+        positions = np.repeat(np.arange(len(pieces)), [len(each) for each in pieces])
+        return np.column_stack((positions, np.concatenate(pieces)))
+
     @property
     def n_replications(self) -> int:
         """Number of replications that are left to do."""
         begun = sum(len(part) for parts in self.gaps.values() for part in parts)
         return begun + (len(self.indices) - len(self.gaps)) * self.replications
+
+
+def _pieces(ranges: Iterable[range]) -> npt.NDArray[np.int64]:
+    return np.array([(part.start, len(part)) for part in in_units(ranges)], np.int64).reshape(-1, 2)
 
 
 def in_units(ranges: Iterable[range]) -> Iterator[range]:

@@ -2,9 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from fastlhp.errors import StudyError
+from fastlhp.model.configuration import Parts
 from fastlhp.model.distributions import Constant, Exponential
 from fastlhp.model.study import load
 from fastlhp.model.sweep import label_of
@@ -251,3 +253,48 @@ class TestPresets:
             ("gang", 2_000_000, "test_and_set"),
         ]
         assert study.policy_paths == ("policy.preset", "policy.scheduler.slice")
+
+
+def test_tables_that_many_variants_share_are_read_with_each_clock(example):
+    """A table in cycles is another one at another frequency, and that of a mistake is refused everywhere."""
+    frequencies = ["1GHz", "2GHz", "1GHz"]
+    example["host"].pop("frequency", None)
+    example["vm"][0]["user"] = {"exponential": "1000cycles"}
+    example["vm"][0]["lock"] = {"kind": "pv_ticket", "spin_threshold": "1000cycles"}
+    example["sweep"] = {
+        "vm.0.count": [1, 2],
+        "zip": {"host.frequency": frequencies, "host.vm_exit": ["1us", "2us", "3us"]},
+    }
+    configurations = load(example).configurations
+    assert len(configurations) == 6
+    for c in configurations:
+        length_ns = 1000 if c.labels["host.frequency"] == "1GHz" else 500
+        assert c.vms[0].user.mean_ns == c.vms[0].lock.spin_threshold.mean_ns == length_ns
+    example["vm"][0]["user"] = {"exponential": "1000"}
+    with pytest.raises(StudyError, match="a bare number has no unit") as error:
+        load(example)
+    assert len(error.value.problems) == 1
+
+
+def test_parts_are_those_of_the_configurations(example):
+    example["sweep"] = {
+        "host.pcpus": [2, 4],
+        "vm.0.vcpus": [1, 2, 3],
+        "study.duration": ["10ms", "20ms"],
+        "where": "host.pcpus + vm.0.vcpus != 4",
+    }
+    study = load(example)
+    indices = np.arange(study.n_configurations)[::-3]
+    parts = study.configurations.parts(indices)
+    for at, index in enumerate(indices.tolist()):
+        c = study.configurations[index]
+        assert (parts.duration_ns[at], parts.warmup_ns[at]) == (c.duration_ns, c.warmup_ns)
+        assert not parts.has_auto_warmup[at]
+        for name in ("host", "scheduler", "guard", "response"):
+            choice = getattr(parts, name)
+            assert choice.variants[choice.which[at]] is getattr(c, name)
+        assert tuple(vm for its in parts.groups for vm in its.variants[its.which[at]].vms) == c.vms
+        alone = Parts.of(c)
+        assert [its.variants[0].count for its in alone.groups] == [
+            its.variants[its.which[at]].count for its in parts.groups
+        ]

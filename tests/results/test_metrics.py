@@ -9,6 +9,7 @@ from fastlhp.results.counters import HOST_INDEX, N_BINS, VM_INDEX, bin_of
 from fastlhp.results.metrics import (
     CONFIGURATION_METRICS,
     METRICS,
+    Context,
     histogram_quantile,
     markdown_table,
 )
@@ -207,3 +208,30 @@ def test_quantiles_interpolate_geometrically():
 def test_the_documentation_has_this_table():
     text = (Path(fastlhp.__file__).parent / "docs" / "results.md").read_text(encoding="utf-8")
     assert markdown_table() in text, "docs/results.md: put fastlhp.results.metrics.markdown_table() there"
+
+
+def test_context_of_a_study_is_that_of_its_configurations() -> None:
+    """Numbers and names of VMs, whatever is swept: groups that are away, or of several VMs each."""
+    vm = {"vcpus": 1, "lock": {"kind": "ticket"}, "user": "10us", "hold": "1us"}
+    study = fastlhp.load(
+        {
+            "study": {"name": "context", "duration": "10ms"},
+            "host": {"pcpus": 2, "frequency": "2GHz"},
+            "policy": {"scheduler": {"kind": "round_robin", "slice": "1ms"}},
+            "vm": [{**vm, "name": "a"}, {**vm, "name": "b", "weight": 2.5}, {**vm, "name": "c"}],
+            "sweep": {
+                "vm.a.count": [0, 2, 1],
+                "vm.b.count": [3, 0, 1],
+                "vm.b.vcpus": [1, 2],
+                "vm.c.count": [0, 1],
+                "vm.c.weight": [1.0, 4.0],
+                "host.pcpus": [2, 4],
+                "where": "vm.a.count + vm.b.count + vm.c.count > 0",
+            },
+        }
+    )
+    context = Context.of(study.configurations, study.n_configurations)
+    plain = Context.of(list(study.configurations), study.n_configurations)
+    for name in ("duration_s", "pcpus", "frequency_hz", "vcpus", "weight", "names"):
+        np.testing.assert_array_equal(getattr(context, name), getattr(plain, name))
+    assert context.n_vms == plain.n_vms == 6

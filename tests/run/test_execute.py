@@ -1,5 +1,6 @@
 """Running a study: threads, order of configurations, interruption."""
 
+import importlib
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fastlhp.results.metrics import METRICS
 from fastlhp.results.table import as_table
 from fastlhp.run.execute import execute
 from fastlhp.run.progress import Progress
+from fastlhp.run.work import Work
 
 STUDY = {
     "study": {"name": "threads", "seed": 7, "duration": "20ms", "warmup": "1ms", "replications": 40},
@@ -171,3 +173,39 @@ class TestPrecision:
         target = {"metric": "wait_mean", "relative": 0.02, "max_replications": 5000}
         alone = {**STUDY, "study": {**STUDY["study"], "precision": target}, "sweep": {}}
         assert 100 < len(outcome(alone, 3)[0].host) == len(outcome(alone, 1)[0].host) < 5000
+
+
+@pytest.mark.parametrize("begun", [3, 1024])
+def test_batches_hold_what_each_configuration_is_alone(monkeypatch: pytest.MonkeyPatch, begun: int) -> None:
+    """Few or many configurations begun at a time, numbers of VMs that alternate, a last unit that is short."""
+    module = importlib.import_module("fastlhp.run.execute")
+    monkeypatch.setattr(module, "_MOST_BEGUN", begun)
+    monkeypatch.setattr(module, "_MOST_VMS", 4 * begun)
+    study = {
+        **STUDY,
+        "study": {**STUDY["study"], "replications": 19},
+        "sweep": {"host.pcpus": [2, 9], "vm.guest.count": [1, 3, 2], "host.context_switch": ["1us", "2us"]},
+    }
+    together = outcome(study, 2)
+    assert sorted(together) == list(range(12))
+    for c in fastlhp.load(study).configurations:
+        host = {**STUDY["host"], "pcpus": c.host.pcpus, "context_switch": c.labels["host.context_switch"]}
+        vm = {**STUDY["vm"][0], "count": len(c.vms)}
+        alone = outcome({**study, "host": host, "vm": [vm], "sweep": {}}, 1)[0]
+        found = together[c.index]
+        assert (found.first, found.stop, found.warmup_ns) == (0, 19, 1_000_000)
+        for name in ("vm", "host", "early", "histogram"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+
+
+def test_units_of_what_is_left() -> None:
+    work = Work(40, [7, 8, 9], gaps={8: [range(3, 5), range(20, 40)]})
+    assert work.units([7, 8]).tolist() == [
+        [0, 0, 16],
+        [0, 16, 16],
+        [0, 32, 8],
+        [1, 3, 2],
+        [1, 20, 16],
+        [1, 36, 4],
+    ]
+    assert [work.n_left(index) for index in (7, 8)] == [40, 22]
