@@ -14,8 +14,9 @@ import numpy as np
 
 from fastlhp.errors import first_few
 from fastlhp.model.study import DICTIONARY, Study, load
-from fastlhp.results.counters import ConfigurationResult, joined
+from fastlhp.results.counters import ConfigurationResult
 from fastlhp.run.executors import ExecutorError, Pool
+from fastlhp.run.flat import Parcel
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
 from fastlhp.run.speed import events_per_replication
@@ -73,7 +74,7 @@ def _study(source: Source) -> Study:
     return study
 
 
-def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[list[ConfigurationResult], float]:
+def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[Parcel, float]:
     """Simulate a chunk in this process.
 
     Parameters
@@ -87,8 +88,8 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[list[
 
     Returns
     -------
-    parts : list of ConfigurationResult
-        Of some replications each.
+    parcel : Parcel
+        The results.
     seconds : float
         Time that it took, without compilation.
     """
@@ -96,8 +97,7 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[list[
 
     parts: list[ConfigurationResult] = []
     timing = execute_parts(_study(source), chunk, threads=threads, sink=parts.append)
-    # What goes back should be little, and few parts: one process receives those of all workers.
-    return joined(parts), timing.engine_seconds
+    return Parcel(parts), timing.engine_seconds
 
 
 @dataclass
@@ -196,7 +196,7 @@ def execute_chunks(
     tally = Tally(work, progress, looks)
     looks.begin(work)
     stop = stop or threading.Event()
-    in_flight: dict[concurrent.futures.Future[tuple[list[ConfigurationResult], float]], _Sent] = {}
+    in_flight: dict[concurrent.futures.Future[tuple[Parcel, float]], _Sent] = {}
     again: deque[_Sent] = deque()
     undone: list[_Sent] = []
     n_workers = pool.n_workers()
@@ -232,7 +232,7 @@ def execute_chunks(
         for future in done:
             sent = in_flight.pop(future)
             try:
-                parts, seconds = future.result()
+                parcel, seconds = future.result()
             except pool.lost:
                 lose(sent)
                 is_broken = True
@@ -240,7 +240,7 @@ def execute_chunks(
             except concurrent.futures.CancelledError:
                 raise ExecutorError("the scheduler of the workers is gone") from None
             chunks.learn(sent, seconds)
-            for part in parts:
+            for part in parcel.parts():
                 following = looks.add(part)
                 tally.add(part, following)
                 sink(part)
