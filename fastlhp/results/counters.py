@@ -29,7 +29,6 @@ __all__ = [
     "bin_edges_ns",
     "bin_of",
     "join",
-    "joined",
     "whole_window",
 ]
 
@@ -231,15 +230,3 @@ def join(parts: Iterable[ConfigurationResult]) -> ConfigurationResult:
         np.concatenate([part.early for part in parts]),
         parts[0].warmup_ns,
     )
-
-
-def joined(parts: Iterable[ConfigurationResult]) -> list[ConfigurationResult]:
-    """Return results with neighbouring replications of configurations joined, in their order."""
-    ordered = sorted(parts, key=lambda part: (part.index, part.first))
-    runs: list[list[ConfigurationResult]] = []
-    for part in ordered:
-        if runs and (last := runs[-1][-1]).index == part.index and last.stop == part.first:
-            runs[-1].append(part)
-        else:
-            runs.append([part])
-    return [join(run) for run in runs]

@@ -35,8 +35,8 @@ from fastlhp.results.counters import (
     VM_COUNTERS,
     ConfigurationResult,
     join,
-    joined,
 )
+from fastlhp.run.flat import COLUMNS, Flat
 from fastlhp.run.work import Shard, Work
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ _SHARD_BYTES = 8 * 1024**2
 _PENDING_BYTES = 4 * _SHARD_BYTES
 _OPEN_SHARDS = 6
 _MAX_BYTES = 2**30
-# Of a shard's table: configuration, first replication, replications, VMs, status, length of the message, warm-up in ns.
-_COLUMNS = 7
 
 Array = npt.NDArray[Any]
 
@@ -309,29 +307,16 @@ def _sync_folder(path: str) -> None:
             os.close(descriptor)
 
 
-def _pack(parts: Sequence[ConfigurationResult], identity: str) -> bytes:
+def _pack(flat: Flat, identity: str) -> bytes:
     """Return the content of a shard."""
-    messages = [part.message.encode() for part in parts]
-    table = [
-        (
-            part.index,
-            part.first,
-            len(part.host),
-            part.vm.shape[1],
-            part.status,
-            len(message),
-            part.warmup_ns,
-        )
-        for part, message in zip(parts, messages, strict=True)
-    ]
     arrays: dict[str, Array] = {
         "run": np.frombuffer(identity.encode(), np.uint8),
-        "table": np.array(table, np.int64).reshape(-1, _COLUMNS),
-        "messages": np.frombuffer(b"".join(messages), np.uint8),
-        "vm": np.concatenate([part.vm.ravel() for part in parts]),
-        "host": np.concatenate([part.host.ravel() for part in parts]),
-        "early": np.concatenate([part.early.ravel() for part in parts]),
-        "histogram": np.stack([part.histogram for part in parts]),
+        "table": flat.table,
+        "messages": flat.messages,
+        "vm": flat.vm.ravel(),
+        "host": flat.host.ravel(),
+        "early": flat.early.ravel(),
+        "histogram": flat.histogram,
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -374,10 +359,16 @@ def read_shard(path: str, manifest: Manifest) -> list[ConfigurationResult]:
             if array("run", np.uint8).tobytes() != manifest.identity.encode():
                 raise StoreError(f"{path} belongs to another run")
             table = array("table", np.int64)
-            messages = array("messages", np.uint8).tobytes()
-            vm, host, early = (array(name, np.int64) for name in ("vm", "host", "early"))
-            histogram = array("histogram", np.int64).reshape(len(table), len(HISTOGRAMS), N_BINS)
-        return list(_unpack(table, messages, vm, host, early, histogram, manifest))
+            _check_table(table, manifest)
+            flat = Flat(
+                table,
+                array("messages", np.uint8),
+                array("vm", np.int64).reshape(-1, len(VM_COUNTERS)),
+                array("host", np.int64).reshape(-1, len(HOST_COUNTERS)),
+                array("early", np.int64).reshape(-1, len(EARLY_COUNTERS)),
+                array("histogram", np.int64).reshape(len(table), len(HISTOGRAMS), N_BINS),
+            )
+        return list(flat.parts())
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except (
@@ -394,35 +385,12 @@ def read_shard(path: str, manifest: Manifest) -> list[ConfigurationResult]:
         raise StoreError(f"{path} is no shard of fastlhp: {error}") from error
 
 
-def _unpack(
-    table: Array,
-    messages: bytes,
-    vm: Array,
-    host: Array,
-    early: Array,
-    histogram: Array,
-    manifest: Manifest,
-) -> Iterator[ConfigurationResult]:
-    if table.ndim != 2 or table.shape[1] != _COLUMNS or (table < 0).any():
+def _check_table(table: Array, manifest: Manifest) -> None:
+    if table.ndim != 2 or table.shape[1] != COLUMNS or (table < 0).any():
         raise ValueError("its table is not one")
-    n, n_early = len(HOST_COUNTERS), len(EARLY_COUNTERS)
-    at = at_vm = at_message = 0
-    for row, (index, first, count, n_vm, status, length, warmup_ns) in enumerate(table.tolist()):
+    for index, first, count in table[:, :3].tolist():
         if index >= manifest.run["configurations"] or first + count > manifest.run["replications"]:
             raise ValueError(f"it has replications {first} to {first + count} of configuration {index}")
-        size = count * n_vm * len(VM_COUNTERS)
-        yield ConfigurationResult(
-            index,
-            vm[at_vm : at_vm + size].reshape(count, n_vm, len(VM_COUNTERS)),
-            host[at * n : (at + count) * n].reshape(count, n),
-            histogram[row],
-            status,
-            messages[at_message : at_message + length].decode(),
-            first,
-            early[at * n_early : (at + count) * n_early].reshape(count, n_early),
-            warmup_ns,
-        )
-        at, at_vm, at_message = at + count, at_vm + size, at_message + length
 
 
 @dataclass(frozen=True)
@@ -470,7 +438,7 @@ def survey(directory: str) -> Survey:
         try:
             with zipfile.ZipFile(path) as archive:
                 with archive.open("table.npy") as member:
-                    table = np.lib.format.read_array(member, allow_pickle=False).reshape(-1, _COLUMNS)
+                    table = np.lib.format.read_array(member, allow_pickle=False).reshape(-1, COLUMNS)
                 with archive.open("host.npy") as member:
                     host = np.lib.format.read_array(member, allow_pickle=False).reshape(
                         -1, len(HOST_COUNTERS)
@@ -690,16 +658,16 @@ class Store:
             pending = self._pending[:]
         if not pending:
             return
-        parts = joined(pending)
-        content = _pack(parts, self.manifest.identity)
+        flat = Flat.of(pending)
+        content = _pack(flat, self.manifest.identity)
         name = _name_of(content)
         _write_durably(self.directory, name, content)
-        self._note(parts)
+        self._note(pending)
         with self._lock:
             del self._pending[: len(pending)]
             self._oldest = time.monotonic()
             self._pending_bytes -= sum(map(_size, pending))
-            self._add(os.path.join(self.directory, name), parts)
+            self._add(os.path.join(self.directory, name), list(flat.parts()))
             self._lock.notify_all()
 
     def _note(self, parts: Sequence[ConfigurationResult]) -> None:

@@ -249,8 +249,8 @@ class Deadly(Executor):
 
 def test_a_deadly_configuration_is_left_undone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It fails alone, after three attempts; the others are there."""
-    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "SHORTEST_S", 0.02)
-    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "LONGEST_S", 0.02)
+    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "SHORTEST_S", 0.002)
+    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "LONGEST_S", 0.002)
     study = fastlhp.load(tmp_path / "study.toml", text=STUDY.format(duration="10ms"))
     pool = Pool(Deadly(), lambda: 2, (ConnectionError,), Deadly)
     parts = []
