@@ -29,6 +29,7 @@ from fastlhp.engine.state import (
     EARLIEST_SIZE,
     HALF,
     LANES,
+    LANES_SIZE,
     NEVER,
     NEXT,
     POS,
@@ -39,6 +40,7 @@ from fastlhp.engine.state import (
     VCPU_SHIFT,
     block_at,
     host_at,
+    int32_at,
 )
 from fastlhp.engine.stretches import go_on, reconsider
 from fastlhp.engine.waits import lane_value, note_wait
@@ -47,7 +49,8 @@ from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
 
 _ITEM_SIZE = state.ITEM.itemsize
 
-_NONE, _LOWEST = np.uint64(0), np.uint64(1)
+_NONE, _LOWEST, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+_UNDIVIDED = np.int64(-1)
 
 FEWEST_LANES = 16
 """With one group of lanes alone, each pass would wait for what the one before has just stored."""
@@ -60,7 +63,7 @@ ITEMS = 4096
 @device
 def is_resting(host):
     """Whether the lane has no replication to simulate."""
-    return lane_value(host, DEADLINE).value < 0
+    return host.item == 0
 
 
 @device
@@ -70,9 +73,9 @@ def _load(host, block):
         start_replication(host, block.items + block.next_item % ITEMS * _ITEM_SIZE)
         block.next_item += 1
         block.n_running += 1
-        lane_value(host, DEADLINE).value = np.int32(0)
         look(host)
     else:
+        host.item = 0
         lane_value(host, DEADLINE).value = np.int32(-1)
         clear_course(host)
 
@@ -100,34 +103,73 @@ def _act(host, block):
         if not go_on(host):
             host.course_began = host.done_until
             resume(host, deadline_of(host))
+            block.n_divided += host.divided
             return
         _finish(host, block)
 
 
 @device
-def _draw(host):
-    """The vCPU of the lane's attempt may have left a half of its draws behind."""
-    position = np.int64(lane_value(host, POS).value)
+def _draw(host, lanes):
+    """The vCPU of the attempt that is found in these lane values may have left a half of its draws behind."""
+    position = np.int64(int32_at(lanes, POS * STRIDE).value)
     draw_if_due(host, vcpu_in(position), (position + 1) & SLOT_MASK)
 
 
 @device
-def _serve(hosts, waits, draws, ends, block):
-    """Do for the lanes whose bits are set what the passes left to scalar code; one kind of work after the other."""
+def _serve(hosts, waits, draws, tile):
+    """Do for the lanes whose bits are set what the passes left to scalar code; one kind of work after the other.
+
+    In undivided lanes, or, where lanes are divided, in a tile of theirs (else -1).
+    """
+    beyond, first_row = 4 * LANES_SIZE * (tile + 1), TILE * max(tile, np.int64(0))
     while waits != _NONE:
-        note_wait(host_at(hosts, np.int64(lowest_bit(waits))))
+        host = host_at(hosts, np.int64(lowest_bit(waits)))
         waits &= waits - _LOWEST
+        note_wait(host, host.lanes + beyond, first_row)
+    while draws != _NONE:
+        host = host_at(hosts, np.int64(lowest_bit(draws)))
+        draws &= draws - _LOWEST
+        _draw(host, host.lanes + beyond)
+
+
+@device
+def _intervene(hosts, ends, block):
+    """The course of the lanes whose bits are set is at its end: let the hypervisor act."""
     while ends != _NONE:
         host = host_at(hosts, np.int64(lowest_bit(ends)))
         ends &= ends - _LOWEST
+        block.n_divided -= host.divided
         interrupt(host)
         reconsider(host)
         look(host)
         _handle(host, block)
         _act(host, block)
-    while draws != _NONE:
-        _draw(host_at(hosts, np.int64(lowest_bit(draws))))
-        draws &= draws - _LOWEST
+
+
+@device
+def _advance_tiles(block, hosts):
+    """Carry out the next attempt of each tile of those lanes whose course is divided."""
+    n_groups, lane_bytes, zero = -(-block.in_use // WIDTH), block.lane_bytes, np.int32(block.zero)
+    rows, lanes, locks, draws = block.rows, block.lanes + 4 * LANES_SIZE, block.locks, block.draws
+    n_tiles, n_lock_tiles, has_choices = block.n_tiles, block.n_lock_tiles, block.has_choices != 0
+    ends = _ALL
+    # The first pass is always a tile ahead, so that the second has not to wait for what it has just stored.
+    for i in range(n_tiles + 1):
+        at, values = rows + 4 * TILE_SIZE * i, lanes + 4 * LANES_SIZE * i
+        if i < n_tiles:
+            if has_choices:
+                next_attempts_and_choices(n_groups, at, values, 1, draws, block.choices, lane_bytes)
+            else:
+                next_attempts(n_groups, at, values, 1, draws, lane_bytes)
+        if i > 0:
+            at, values = at - 4 * TILE_SIZE, values - 4 * LANES_SIZE
+            if has_choices:
+                needs = carry_out_choices(n_groups, at, values, locks, 1, n_lock_tiles, zero)
+            else:
+                needs = carry_out(n_groups, at, values, locks, 1, n_lock_tiles, zero)
+            _serve(hosts, needs[0], needs[1], i - 1)
+            ends &= needs[2]
+    _intervene(hosts, ends, block)
 
 
 @kernel
@@ -149,6 +191,10 @@ def advance(address, n_steps):
         if block.n_running == 0:
             break
         block.n_steps += 1
+        if block.n_divided > 0:
+            _advance_tiles(block, hosts)
+        if block.n_running == block.n_divided:
+            continue
         if scalar_only:
             for lane in range(in_use):
                 if not is_resting(host_at(hosts, lane)):
@@ -156,11 +202,13 @@ def advance(address, n_steps):
         elif has_choices:
             next_attempts_and_choices(n_groups, rows, lanes, n_tiles, draws, choices, lane_bytes)
             needs = carry_out_choices(n_groups, rows, lanes, locks, n_tiles, n_lock_tiles, zero)
-            _serve(hosts, needs[0], needs[1], needs[2], block)
+            _serve(hosts, needs[0], needs[1], _UNDIVIDED)
+            _intervene(hosts, needs[2], block)
         else:
             next_attempts(n_groups, rows, lanes, n_tiles, draws, lane_bytes)
             needs = carry_out(n_groups, rows, lanes, locks, n_tiles, n_lock_tiles, zero)
-            _serve(hosts, needs[0], needs[1], needs[2], block)
+            _serve(hosts, needs[0], needs[1], _UNDIVIDED)
+            _intervene(hosts, needs[2], block)
 
 
 def lanes_for(lane_bytes: int) -> int:
@@ -232,7 +280,7 @@ class Block:
                 # One tile more of rows and locks: those of nobody, where passes may write what does not count.
                 "rows": (((n_tile + 1) * (TILE_SIZE + EARLIEST_SIZE),), i4),
                 "free": (((n_lock_tile + 1) * TILE * STRIDE,), i4),
-                "lanes": ((state.LANE_FIELDS * STRIDE,), i4),
+                "lanes": (((n_tile + 1) * LANES_SIZE,), i4),
                 "variates": ((2 * HALF,), np.float32),
                 "newcomers": ((n_pcpu,), i8),
                 "hosts": ((lanes,), state.HOST),
@@ -271,12 +319,17 @@ class Block:
         end_of_rows = (n_tile + 1) * TILE_SIZE
         self.rows[:end_of_rows].reshape(n_tile + 1, state.ROW_FIELDS, TILE, STRIDE)[:, NEXT] = NEVER
         self.rows[end_of_rows:].reshape(n_tile + 1, 2, STRIDE)[:, 0] = NEVER
-        self.lanes.reshape(-1, STRIDE)[DEADLINE] = -1
+        self.lanes.reshape(-1, state.LANE_FIELDS, STRIDE)[:, DEADLINE] = -1
 
     @property
     def n_waiting(self) -> int:
         """Items that no lane has started yet."""
         return int(self._shared["n_items"][0] - self._shared["next_item"][0])
+
+    @property
+    def n_divided(self) -> int:
+        """Lanes whose course is divided (`course.divide`) now."""
+        return int(self._shared["n_divided"][0])
 
     @property
     def is_busy(self) -> bool:

@@ -60,6 +60,7 @@ from fastlhp.engine.rows import (
 )
 from fastlhp.engine.state import (
     BEGIN,
+    BY_TILES,
     COUNT_UNIT,
     COURSE,
     DEADLINE,
@@ -68,12 +69,15 @@ from fastlhp.engine.state import (
     HANDOVER,
     HOLDING,
     KERNEL,
+    LANES_SIZE,
     NEVER,
     NEXT,
     NOBODY,
     POSITION,
     REBASE_NS,
     SLOT_MASK,
+    STRIDE,
+    TILE,
     TRAP_NONE,
     USER,
     VCPU_SHIFT,
@@ -83,10 +87,12 @@ from fastlhp.engine.state import (
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
+    int32_at,
     int64_array,
     lock_at,
     pcpu_at,
     vcpu_at,
+    vm_config_at,
     waits_at,
 )
 from fastlhp.engine.waits import (
@@ -135,10 +141,15 @@ def dequeue_waiter(host, p, g):
 def interrupt(host):
     """Put the present of the lane where its course is at the deadline, with all events of guests up to then done."""
     at = get_deadline(host)
+    if host.divided != 0:
+        at, last = range_of_deadlines(host)
+        host.level_at = host.base_ns + last
     host.done_until = host.base_ns + at
     newcomers = int64_array(host.newcomers, host.n_pcpu)
     n_new = np.int64(0)
     for p in range(host.n_pcpu):
+        if host.divided != 0:
+            at = np.int64(deadline_in(host, p // TILE).value)
         phase = get(host, GUEST_PHASE, p)
         if phase == NOBODY or (phase == WAITING and get(host, BEGIN, p) > at):
             continue
@@ -160,6 +171,8 @@ def interrupt(host):
         for p in range(host.n_pcpu):
             if is_spinning(host, p) and get_word(host, lock_on(host, p)) & WORD_LINE != 0:
                 follow_line(host, p, lock_on(host, p), host.done_until)
+    if host.divided != 0:
+        reunite(host)
 
 
 @device
@@ -300,6 +313,68 @@ def resume(host, deadline):
         foresee_release(host, pcpus[i])
     for i in range(first_waiting, host.n_pcpu):
         limit_to_threshold(host, pcpus[i])
+    if host.divisible != 0:
+        divide(host)
+
+
+# The divided course: while the hypervisor does not intervene, VMs have nothing to do with each other. If none has pCPUs
+# in two tiles, and only the clock brings the hypervisor in, each tile follows its course for itself up to the deadline:
+# one attempt in each, and not one in all, is carried out at a time. Should the course of one end before (the passes
+# leave it to scalar code where several things happen at one instant), its guests' events come first: scalar code lets
+# them catch up with the others (`level_at`). With few tiles that is no faster.
+
+
+@device
+def is_divisible(host):
+    """Whether courses of this replication can be divided: no VM is pinned to pCPUs of two tiles."""
+    if host.n_row <= BY_TILES * TILE or config_at(host.config, 0).divisible == 0:
+        return False
+    for m in range(host.n_vm):
+        vm_config = vm_config_at(host.config_vms, m)
+        tile = vcpu_at(host.vcpus, vm_config.first_vcpu).home // TILE
+        for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
+            home = vcpu_at(host.vcpus, v).home
+            if home < 0 or home // TILE != tile:
+                return False
+    return True
+
+
+@device
+def divide(host):
+    """Divide the course of the lane, which has just begun."""
+    put_deadlines(host, get_deadline(host))
+    lane_value(host, DEADLINE).value = np.int32(-1)
+    host.divided = 1
+
+
+@device
+def reunite(host):
+    """The divided course is at its end."""
+    put_deadlines(host, -1)
+    host.divided = 0
+
+
+@device
+def deadline_in(host, tile):
+    """The deadline of a tile."""
+    return int32_at(host.lanes, LANES_SIZE * (tile + 1) + DEADLINE * STRIDE)
+
+
+@device
+def put_deadlines(host, at):
+    """Set the deadline of every tile."""
+    for tile in range(host.n_row // TILE):
+        deadline_in(host, tile).value = np.int32(at)
+
+
+@device
+def range_of_deadlines(host):
+    """Up to when the courses of all tiles hold, and up to when that of any does."""
+    first, last = np.int64(NEVER), np.int64(-1)
+    for tile in range(host.n_row // TILE):
+        at = np.int64(deadline_in(host, tile).value)
+        first, last = min(first, at), max(last, at)
+    return first, last
 
 
 @device

@@ -85,9 +85,11 @@ class Encoding:
         columns |= _columns(parts.scheduler, shared.scheduler) | _columns(parts.response, shared.response)
         vms, self._vms = shared.vms(parts)
         has_patience, is_scalar = vms.pop("has_patience"), vms.pop("is_scalar")
+        by_clock_only = vms.pop("by_clock_only")
         phase_ns, self.needs_choice = vms.pop("phase_ns"), vms.pop("needs_choice")
         never = shared.distribution(Constant(state.FOREVER))
         columns |= vms
+        columns["divisible"] = by_clock_only & (columns["threshold"] == 0)
         columns["threshold"] = np.where(
             (columns["threshold"] == 0) & has_patience, never, columns["threshold"]
         )
@@ -212,8 +214,9 @@ class Shared:
         """As `host`, of VMs under the responses of configurations; a column for each of these, and the VMs' records.
 
         Beside fields there are columns of what else has to be known: ``needs_choice``, ``has_patience`` (whether any
-        lock has a threshold of its own), ``is_scalar`` (whether all want scalar code), and ``phase_ns``, the mean
-        length of the phases of running guests.
+        lock has a threshold of its own), ``is_scalar`` (whether all want scalar code), ``by_clock_only`` (whether no
+        guest ever calls the hypervisor, if its response does not), and ``phase_ns``, the mean length of the phases of
+        running guests.
         """
         waits: dict[_Waits, int] = {}
         numbers = [waits.setdefault(_waits(each), len(waits)) for each in parts.response.variants]
@@ -259,6 +262,12 @@ class Shared:
             "needs_choice": any_of(table["has_choice"] != 0),
             "has_patience": any_of(table["patience"] != 0),
             "is_scalar": ~any_of(words & state.WORD_SCALAR == 0),
+            "by_clock_only": ~any_of(
+                (words & (state.WORD_FORESEEABLE | state.WORD_SCALAR) != state.WORD_FORESEEABLE)
+                | (table["patience"] != 0)
+                | (table["has_halt"] != 0)
+                | gives_way
+            ),
             "phase_ns": (count * phases_ns[pair]).sum(axis=1) / (2 * n_vcpu),
         }
         return {name: column[which] for name, column in columns.items()}, records

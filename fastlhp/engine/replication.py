@@ -6,6 +6,7 @@ import numpy as np
 
 from fastlhp.engine.accounts import clear_vm, part_edge
 from fastlhp.engine.control import revise
+from fastlhp.engine.course import is_divisible
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
@@ -63,6 +64,7 @@ def start_replication(host, item_address):
     host.n_reported = 0
     host.now = 0
     host.scalar_events = 0
+    host.level_at = 0
     host.slot = 0
     host.slot_end = FOREVER
     host.n_slot = 0
@@ -102,6 +104,7 @@ def start_replication(host, item_address):
         clear_vm(host, m)
         _start_vm(host, m)
     start(config.scheduler, host)
+    host.divisible = np.int64(is_divisible(host))
     revise(config.scheduler, host)
 
 

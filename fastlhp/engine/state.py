@@ -88,12 +88,16 @@ TRAP_NONE, TRAP_EXTENDED_HOLD, TRAP_EXTENDED_KERNEL = range(3)
 # Lane values: a parameter of the lane, then its next attempt.
 DEADLINE, NOW, ROW, POS, HOLD, REST, CHOSEN, FREE = range(8)
 LANE_FIELDS = 8
+LANES_SIZE = LANE_FIELDS * STRIDE
 """
-DEADLINE      last instant up to which the course holds; -1 if the lane is at rest
+DEADLINE      last instant up to which the course holds; -1 if there is none
 NOW ROW POS   time, row and COURSE of the attempt
 HOLD REST     how long the vCPU then holds the lock, and what passes until its next attempt
 CHOSEN        lock and HLT of its next cycle, as in POSITION
 FREE          from when on the lock is free
+
+Where the course of a lane is divided (`course.divide`), each of its tiles has lane values of its own, which come after
+those of the undivided lanes.
 """
 
 # Lock words.
@@ -186,14 +190,15 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end gives_way has_line short_ns"
+            "window_start window_end gives_way has_line divisible short_ns"
         ).split()
     ]
 )
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
-``threshold`` is never reached if only locks have thresholds; ``gives_way`` says that some locks are not always tried
+``threshold`` is never reached if only locks have thresholds; ``divisible`` says that nothing but the clock brings the
+hypervisor in; ``gives_way`` says that some locks are not always tried
 for, ``has_line`` that some have a line (`line.py`) and are foreseeable; ``short_ns`` is a time in which guests do so
 little that their course is not worth the trouble (`block.py`)."""
 
@@ -219,19 +224,20 @@ being measured, and where results go: counters of each part, one after the other
 
 BLOCK_STATE = _record(
     "hosts rows lanes locks draws choices items n_tiles n_lock_tiles lane_bytes in_use has_choices scalar_only zero "
-    "next_item n_items n_running n_steps"
+    "next_item n_items n_running n_divided n_steps"
 )
 """What a block (`block.py`) and its kernel share: addresses; tiles of rows and of locks; bytes from a lane's draws to
 the next one's; lanes in use; whether there are choices, and whether scalar code does everything; a 0 that LLVM cannot
 know (`passes.py`). next_item, n_items: items that lanes have started, and all that there were, both since the block was
-made; n_running: lanes that simulate; n_steps: done so far."""
+made; n_running: lanes that simulate; n_divided: lanes whose course is divided; n_steps: done so far."""
 
 HOST = _record(
     "lanes present waits guests thresholds timers base_ns measuring histogram streams draws "
     "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters spent scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
     "next_key other_key edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
-    "n_switches n_reported now course_began scalar_events slot slot_end n_slot n_slot_draw tick_at costarting error"
+    "n_switches n_reported now course_began scalar_events divisible divided level_at "
+    "slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
 present (``present`` of the pCPUs, ``waits`` on them, ``guests``, ``thresholds`` and ``timers`` the keys of what comes
@@ -244,8 +250,9 @@ done_until: all events of guests up to it are done; next_key: the next event, as
 the next one that is not a guest's; edge: the next edge of the measured window or of its parts; settled_until: how far
 idle time, fragmentation and priority inversion are integrated; n_reported: events of the parts that are over; now: the
 instant of the event that scalar code handles; course_began: when the course began; scalar_events: how many events
-scalar code handles before it begins the next; slot_end: the next event of the scheduler that is not a single pCPU's;
-tick_at, costarting: see `relaxed_coscheduling`.
+scalar code handles before it begins the next; divisible, divided: whether courses can be divided, and whether this one
+is; level_at: up to when some guests are ahead of others after that; slot_end: the next event of the scheduler that is
+not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
 """
 
 PCPU = _record(

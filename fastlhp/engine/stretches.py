@@ -47,6 +47,7 @@ from fastlhp.engine.state import (
     REBASE_NS,
     SLOT_MASK,
     TILE,
+    TRAP_NONE,
     USER,
     WORD_FORESEEABLE,
     WORD_LINE,
@@ -76,8 +77,10 @@ def go_on(host):
     while True:
         is_short = (host.other_key >> ORDER_BITS) - next_at(host) < config.short_ns
         most = np.int64(AT_ONCE) if is_short else host.scalar_events
-        if n >= most and next_at(host) > host.done_until:
+        if n >= most and next_at(host) > max(host.done_until, host.level_at):
             return False
+        if next_at(host) <= host.level_at:
+            most = n + AT_ONCE  # some guests have to catch up with the others
         if n < most and host.next_key < host.other_key and config.gives_way == 0:
             n += let_guests_run(host, most - n)
         if handle(host):
@@ -89,7 +92,7 @@ def go_on(host):
 @device
 def reconsider(host):
     """The course is at its end: if it was too short to be worth the trouble, the next one has to wait."""
-    if host.done_until - host.course_began < config_at(host.config, 0).short_ns:
+    if max(host.done_until, host.level_at) - host.course_began < config_at(host.config, 0).short_ns:
         host.scalar_events = min(2 * host.scalar_events + 16, AT_ONCE)
     else:
         host.scalar_events = 0
@@ -103,6 +106,8 @@ def let_guests_run(host, most):
     """
     limit = min(host.other_key, key_of(host.base_ns + REBASE_NS, EDGE))
     key = host.next_key
+    if key >> ORDER_BITS <= host.level_at:
+        limit = min(limit, key_of(host.level_at + 1, EDGE))
     n = np.int64(0)
     meets = False
     while key < limit and n < most:
@@ -147,7 +152,7 @@ def runs_alone(host, p, key):
     if (
         (word & (COUNT_UNIT * (COUNTS - 1) | WORD_SCALAR) != COUNT_UNIT * releases)
         | (position & HALT_BIT != 0)
-        | (pcpu.trap | pcpu.watching != 0)
+        | (pcpu.trap != TRAP_NONE)
     ):
         return False
     if host.choices != 0 and phase == USER and vm_config_on(host, p).has_kernel != 0:
@@ -177,7 +182,7 @@ def meets_others(host, p, t):
     if (
         (word & (WORD_FORESEEABLE | WORD_UNFAIR | WORD_LINE | WORD_SCALAR) != WORD_FORESEEABLE)
         | (position & HALT_BIT != 0)
-        | (pcpu.trap | pcpu.watching != 0)
+        | (pcpu.trap != TRAP_NONE)
     ):
         return False
     if phase == HOLDING:

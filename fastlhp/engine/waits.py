@@ -91,14 +91,17 @@ def limit_deadline(host, at):
 
 
 @device
-def note_wait(host):
-    """The lane's attempt, which the passes have carried out, has to wait."""
-    p = np.int64(lane_value(host, ROW).value)
-    now = np.int64(lane_value(host, NOW).value)
-    free = np.int64(lane_value(host, FREE).value)
+def note_wait(host, lanes, first_row):
+    """The attempt that is found in these lane values, and that the passes have carried out, has to wait."""
+    p = first_row + np.int64(int32_at(lanes, ROW * STRIDE).value)
+    now = np.int64(int32_at(lanes, NOW * STRIDE).value)
+    free = np.int64(int32_at(lanes, FREE * STRIDE).value)
     waits = waits_at(host.waits, p)
     if free - now > waits.looked_at:
+        undivided = host.lanes
+        host.lanes = lanes
         note_special_wait(host, p, now, free)
+        host.lanes = undivided
     else:
         waits.attempt = np.int32(now)
         waits.begin = np.int32(free)
@@ -217,13 +220,14 @@ def grant_one(host, g, now):
     lock = lock_at(host.lock_records, g)
     chosen = draw_rival(host, g, n)
     winner = rivals[chosen]
-    if not is_clear or not foresee_begin(host, winner, now):
+    v, slot = tried(host, winner)
+    end = now + hold_drawn(host, v, slot)
+    # What has been drawn cannot be undone: from here on the course must not end before this instant.
+    if not is_clear or end == now or not foresee_begin(host, winner, now):
         limit_deadline(host, now - 1)
         return
     other = rivals[1] if chosen == 0 else rivals[0]
     lock.n_grant += 1
-    v, slot = tried(host, winner)
-    end = now + hold_drawn(host, v, slot)
     if n > 2:
         try_again(host, other, end)
     elif foresee_begin(host, other, end):

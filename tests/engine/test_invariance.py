@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import block
 from fastlhp.engine.encode import Encoded
+from fastlhp.errors import StudyError
 from fastlhp.model.configuration import Configuration
 from fastlhp.model.study import load
 from fastlhp.results.counters import HOST_INDEX, VM_INDEX
@@ -185,3 +187,137 @@ def test_hosts_in_between(pcpus: int, lock: str) -> None:
     result = block.simulate(encoded, study.seed, range(4))
     assert (result[0][:, :, VM_INDEX["acquisitions"]].sum(axis=1) > 100).all()
     assert_same(result, block.simulate(encoded, study.seed, range(4), scalar_only=True, lanes=4))
+
+
+def divisible_study(scheduler: str, lock: str, details: str) -> dict[str, Any]:
+    """A host whose tiles have nothing to do with each other between two interventions."""
+    vms = [large_vm(f"vm{n}", 24 // n, n, 1, lock) for n in (4, 2, 1)]
+    study = large_study(vms, "round_robin", "none")
+    study["host"]["pcpus"] = 24
+    if scheduler != "round_robin":
+        study["policy"]["scheduler"]["kind"] = scheduler
+    for vm in vms:
+        if details == "choices":
+            vm["kernel"] = {"exponential": "500ns"}
+            vm["lock"]["count"] = 2
+        elif details == "ties":
+            # Several events at an instant end the course of a tile before that of the others.
+            vm["user"], vm["hold"] = {"exponential": "60ns"}, {"exponential": "15ns"}
+        elif details == "delay":
+            study["policy"]["guard"] = {"kind": "delay", "cap": "3us"}
+    return study
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "details"),
+    [
+        *itertools.product(["round_robin", "relaxed_coscheduling"], ["plain", "choices", "ties", "delay"]),
+        *itertools.product(["gang"], ["plain", "choices", "ties"]),
+    ],
+)
+@pytest.mark.parametrize("lock", ["ticket", "test_and_set"])
+def test_divided_courses(scheduler: str, lock: str, details: str) -> None:
+    """Tiles that follow their courses each for itself come to the same results as scalar code."""
+    study = load(divisible_study(scheduler, lock, details))
+    configuration = study.configurations[0]
+    encoded = Encoded(configuration)
+    result = block.simulate(encoded, study.seed, range(20))
+    assert_exact_accounts(configuration, result)
+    assert_same(result, block.simulate(encoded, study.seed, range(20), scalar_only=True, lanes=4))
+    assert_same(result, block.simulate(encoded, study.seed, range(20), lanes=3))
+
+
+@pytest.mark.parametrize(("vcpus", "divided"), [(4, True), (3, False)])
+def test_courses_are_divided(vcpus: int, divided: bool) -> None:
+    """Courses are divided where no VM has pCPUs in two tiles, and nowhere else."""
+    study = large_study([large_vm("vm", 24, vcpus, 1, "ticket")], "round_robin", "none")
+    study["host"]["pcpus"] = 24
+    encoded = Encoded(load(study).configurations[0])
+    n = 4
+    results = (
+        np.zeros((n, 1, encoded.n_vm, block.N_VM_COUNTERS), np.int64),
+        np.zeros((n, 1, block.N_HOST_COUNTERS), np.int64),
+        np.zeros((2, block.N_BINS), np.int64),
+    )
+    it = block.Block(5, **encoded.room, lanes=n)
+    it.append(block.make_items(encoded, range(n), *results))
+    seen = set()
+    while it.advance(1):
+        seen.add(int(it.n_divided))
+    assert max(seen) == (n if divided else 0)
+
+
+LOCKS: dict[str, dict[str, Any]] = {
+    "test_and_set": {},
+    "ticket": {},
+    "queue": {},
+    "preemptable_ticket": {"timeout": "50ns"},
+    "pv_ticket": {"spin_threshold": "200ns", "wakeup": "60ns"},
+    "pv_queue": {"spin_threshold": "200ns", "wakeup": "60ns"},
+    "hybrid_queue": {"spin_threshold": "200ns", "wakeup": "60ns"},
+    "informed": {"reserve": "100ns"},
+}
+RESPONSES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "yield": {"spin_threshold": "100ns"},
+    "directed_yield": {"spin_threshold": "100ns"},
+    "halt": {"spin_threshold": "150ns", "wakeup": "50ns"},
+    "notify": {"spin_threshold": "120ns"},
+}
+
+
+def hasty_study(scheduler: str, lock: str, response: str, guard: str, details: bool) -> dict[str, Any]:
+    """All times are so short that often several things happen at one instant."""
+    vm: dict[str, Any] = {
+        "name": "vm",
+        "count": 2,
+        "vcpus": 4,
+        "lock": {"kind": lock, **LOCKS[lock]},
+        "user": {"exponential": "60ns"},
+        "hold": {"exponential": "15ns"},
+    }
+    if details:
+        vm["kernel"] = {"exponential": "20ns"}
+        vm["halt"] = {"probability": 0.05, "time": {"exponential": "200ns"}}
+        vm["lock"]["count"] = 2
+    slices: dict[str, Any] = {"slice": {"exponential": "3us"}}
+    if scheduler == "fair":
+        slices = {"latency": "4us", "granularity": "1us", "wakeup_granularity": "1us"}
+    return {
+        "study": {"name": "hasty", "seed": 3, "duration": "60us", "warmup": "5us", "replications": 1},
+        "host": {"pcpus": 4, "frequency": "1GHz", "context_switch": "10ns", "vm_exit": "5ns"},
+        "policy": {
+            "scheduler": {"kind": scheduler, **slices},
+            "guard": {"kind": guard, **({} if guard == "none" else {"cap": "40ns"})},
+            "response": {"kind": response, **RESPONSES[response]},
+        },
+        "vm": [vm],
+    }
+
+
+@pytest.mark.parametrize("scheduler", ["round_robin", "fair"])
+@pytest.mark.parametrize("lock", LOCKS)
+def test_many_things_at_one_instant(scheduler: str, lock: str) -> None:
+    """The order of events at one instant is the same on both paths."""
+    n_compared = 0
+    for response, guard, details in itertools.product(RESPONSES, ("none", "delay", "monitor"), (False, True)):
+        try:
+            study = load(hasty_study(scheduler, lock, response, guard, details))
+        except StudyError:
+            continue  # these do not go together
+        encoded = Encoded(study.configurations[0])
+        result = block.simulate(encoded, study.seed, range(10))
+        assert_same(result, block.simulate(encoded, study.seed, range(10), scalar_only=True))
+        n_compared += 1
+    assert n_compared > 0 or (scheduler, lock) == ("fair", "informed")
+
+
+def test_grants_by_lot_at_one_instant() -> None:
+    """A draw that decides who gets an unfair lock is neither lost nor made twice if the winner holds it for no time."""
+    study = hasty_study("round_robin", "test_and_set", "none", "none", False)
+    study["study"]["duration"], study["vm"][0]["count"] = "300us", 1
+    study["policy"]["scheduler"]["slice"] = "900ms"
+    loaded = load(study)
+    encoded = Encoded(loaded.configurations[0])
+    result = block.simulate(encoded, loaded.seed, range(150))
+    assert_same(result, block.simulate(encoded, loaded.seed, range(150), scalar_only=True))
