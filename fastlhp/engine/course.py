@@ -140,16 +140,24 @@ def dequeue_waiter(host, p, g):
 @device
 def interrupt(host):
     """Put the present of the lane where its course is at the deadline, with all events of guests up to then done."""
-    at = get_deadline(host)
     if host.divided != 0:
-        at, last = range_of_deadlines(host)
-        host.level_at = host.base_ns + last
+        stop_tiles(host)
+        return
+    at = get_deadline(host)
     host.done_until = host.base_ns + at
+    end_course(host, 0, host.n_pcpu, at)
+    if config_at(host.config, 0).has_line != 0:
+        for p in range(host.n_pcpu):
+            if is_spinning(host, p) and get_word(host, lock_on(host, p)) & WORD_LINE != 0:
+                follow_line(host, p, lock_on(host, p), host.done_until)
+
+
+@device
+def end_course(host, first, end, at):
+    """Put the present of some pCPUs, ``first`` .. ``end`` - 1, where their course is at an instant."""
     newcomers = int64_array(host.newcomers, host.n_pcpu)
     n_new = np.int64(0)
-    for p in range(host.n_pcpu):
-        if host.divided != 0:
-            at = np.int64(deadline_in(host, p // TILE).value)
+    for p in range(first, end):
         phase = get(host, GUEST_PHASE, p)
         if phase == NOBODY or (phase == WAITING and get(host, BEGIN, p) > at):
             continue
@@ -167,12 +175,6 @@ def interrupt(host):
             n_new += 1
     for i in range(n_new):
         count_waiter(host, newcomers[i])
-    if config_at(host.config, 0).has_line != 0:
-        for p in range(host.n_pcpu):
-            if is_spinning(host, p) and get_word(host, lock_on(host, p)) & WORD_LINE != 0:
-                follow_line(host, p, lock_on(host, p), host.done_until)
-    if host.divided != 0:
-        reunite(host)
 
 
 @device
@@ -287,11 +289,21 @@ def count_waiter(host, p):
 @device
 def resume(host, deadline):
     """Let the course of the lane begin where its present is; it holds up to a deadline, when the hypervisor may act."""
-    lane_value(host, DEADLINE).value = np.int32(min(deadline - host.base_ns, REBASE_NS))
+    at = min(deadline - host.base_ns, REBASE_NS)
+    if host.divisible != 0:
+        start_tiles(host, at)
+        return
+    lane_value(host, DEADLINE).value = np.int32(at)
+    begin_course(host, 0, host.n_pcpu)
+
+
+@device
+def begin_course(host, first, end):
+    """Let the course of some pCPUs, ``first`` .. ``end`` - 1, begin where their present is."""
     # Those that hold a lock are listed from the front on, those that wait for one from the back on.
     pcpus = int64_array(host.newcomers, host.n_pcpu)
-    n_holding, first_waiting = np.int64(0), host.n_pcpu
-    for p in range(host.n_pcpu):
+    n_holding, first_waiting = np.int64(0), end - first
+    for p in range(first, end):
         phase = get(host, GUEST_PHASE, p)
         pcpus[n_holding] = p
         pcpus[first_waiting - 1] = p
@@ -308,20 +320,19 @@ def resume(host, deadline):
             put(host, BEGIN, p, NEVER)
             if phase == HANDOVER:
                 limit_deadline(host, get_until(host, p) - host.base_ns - 1)
-    find_all_earliest(host)
+    if host.divisible == 0:
+        find_all_earliest(host)
     for i in range(n_holding):
         foresee_release(host, pcpus[i])
-    for i in range(first_waiting, host.n_pcpu):
+    for i in range(first_waiting, end - first):
         limit_to_threshold(host, pcpus[i])
-    if host.divisible != 0:
-        divide(host)
 
 
 # The divided course: while the hypervisor does not intervene, VMs have nothing to do with each other. If none has pCPUs
-# in two tiles, and only the clock brings the hypervisor in, each tile follows its course for itself up to the deadline:
-# one attempt in each, and not one in all, is carried out at a time. Should the course of one end before (the passes
-# leave it to scalar code where several things happen at one instant), its guests' events come first: scalar code lets
-# them catch up with the others (`level_at`). With few tiles that is no faster.
+# in two tiles, and only the clock brings the hypervisor in, each tile follows its course for itself: one attempt in
+# each, and not one in all, is carried out at a time. Should the course of one end before that of the others (because
+# several things happen at one instant, say), scalar code lets its guests catch up (`level_at`), since their events come
+# first. With few tiles that is no faster.
 
 
 @device
@@ -340,41 +351,40 @@ def is_divisible(host):
 
 
 @device
-def divide(host):
-    """Divide the course of the lane, which has just begun."""
-    put_deadlines(host, get_deadline(host))
-    lane_value(host, DEADLINE).value = np.int32(-1)
-    host.divided = 1
-
-
-@device
-def reunite(host):
-    """The divided course is at its end."""
-    put_deadlines(host, -1)
-    host.divided = 0
-
-
-@device
 def deadline_in(host, tile):
-    """The deadline of a tile."""
+    """The deadline of a tile; -1 if it is not on a course of its own."""
     return int32_at(host.lanes, LANES_SIZE * (tile + 1) + DEADLINE * STRIDE)
 
 
 @device
-def put_deadlines(host, at):
-    """Set the deadline of every tile."""
-    for tile in range(host.n_row // TILE):
-        deadline_in(host, tile).value = np.int32(at)
+def end_of(host, tile):
+    """The first pCPU after those of a tile."""
+    return min(TILE * (tile + 1), host.n_pcpu)
 
 
 @device
-def range_of_deadlines(host):
-    """Up to when the courses of all tiles hold, and up to when that of any does."""
+def start_tiles(host, at):
+    """Let the course of each tile begin; it holds up to an instant, if nothing else ends it."""
+    undivided = host.lanes
+    for tile in range(host.n_row // TILE):
+        deadline_in(host, tile).value = np.int32(at)
+        host.lanes = undivided + 4 * LANES_SIZE * (tile + 1)
+        begin_course(host, TILE * tile, end_of(host, tile))
+        host.lanes = undivided
+    host.divided = 1
+
+
+@device
+def stop_tiles(host):
+    """Put the present of each tile where its course is at its deadline."""
     first, last = np.int64(NEVER), np.int64(-1)
     for tile in range(host.n_row // TILE):
         at = np.int64(deadline_in(host, tile).value)
         first, last = min(first, at), max(last, at)
-    return first, last
+        end_course(host, TILE * tile, end_of(host, tile), at)
+        deadline_in(host, tile).value = np.int32(-1)
+    host.done_until, host.level_at = host.base_ns + first, host.base_ns + last
+    host.divided = 0
 
 
 @device
