@@ -347,6 +347,11 @@ def is_divisible(host):
             home = vcpu_at(host.vcpus, v).home
             if home < 0 or home // TILE != tile:
                 return False
+        lock_at(host.lock_records, vm_config.first_lock).tile = tile
+    for p in range(host.n_pcpu):
+        v = pcpu_at(host.pcpus, p).vcpu
+        if v >= 0 and vcpu_at(host.vcpus, v).home // TILE != p // TILE:
+            return False
     return True
 
 
@@ -365,6 +370,7 @@ def end_of(host, tile):
 @device
 def start_tiles(host, at):
     """Let the course of each tile begin; it holds up to an instant, if nothing else ends it."""
+    lane_value(host, DEADLINE).value = np.int32(-1)
     undivided = host.lanes
     for tile in range(host.n_row // TILE):
         deadline_in(host, tile).value = np.int32(at)

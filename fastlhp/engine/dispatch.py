@@ -22,9 +22,11 @@ from fastlhp.engine.state import (
     SLICE,
     SWITCH,
     SWITCHING,
+    TILE,
     WAITING,
     config_at,
     distribution_at,
+    lock_at,
     pcpu_at,
     vcpu_at,
     vm_at,
@@ -131,6 +133,10 @@ def dispatch(host, p, v, t):
     host.n_idle -= 1
     pcpu.vcpu = v
     pcpu.last = v
+    if host.divisible != 0:
+        first_lock = vm_config_at(host.config_vms, vcpu.vm).first_lock
+        if p // TILE != lock_at(host.lock_records, first_lock).tile:
+            host.divisible = 0  # a policy of one's own has moved it
     if length > 0:
         pcpu.mode = SWITCHING
         put_timer(host, p, t + length)

@@ -312,12 +312,13 @@ VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""
 
 LOCK_RECORD = _record(
-    "vm off_owner off_holding n_grant n_kick n_blocked waiter n_waiting last_number first serving out_of_order"
+    "vm tile off_owner off_holding n_grant n_kick n_blocked waiter n_waiting last_number first serving out_of_order"
 )
-"""off_owner: the vCPU that owns the lock but is off CPU, -1 if none; off_holding: 1 if it is HOLDING; waiter: of an
-unfair lock on the course, the pCPU of its last waiter; n_waiting .. out_of_order: of locks with a line (`line.py`):
-waiters of a lock that may be free though it has some, the last number given, the first in line (-1: nobody), and of
-`preemptable_ticket` the number being served and whether the lock went out of order."""
+"""tile: where courses are divided, that of its VM; off_owner: the vCPU that owns the lock but is off CPU, -1 if none;
+off_holding: 1 if it is HOLDING; waiter: of an unfair lock on the course, the pCPU of its last waiter; n_waiting ..
+out_of_order: of locks with a line (`line.py`): waiters of a lock that may be free though it has some, the last number
+given, the first in line (-1: nobody), and of `preemptable_ticket` the number being served and whether the lock went out
+of order."""
 
 block_at = RecordView(BLOCK_STATE)
 host_at = RecordView(HOST)

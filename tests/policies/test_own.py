@@ -15,7 +15,9 @@ DOCUMENT = Path(fastlhp.__file__).parent / "docs" / "policies.md"
 
 def example() -> tuple[str, str]:
     """Name and text of the file in the document."""
-    match = re.search(r"<!-- (\w+\.py) -->\n```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    match = re.search(
+        r"<!-- (\w+\.py) -->\n```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert match
     return match.group(1), match.group(2)
 
@@ -59,6 +61,49 @@ def test_worked_example(tmp_path, monkeypatch):
     assert own["lhp_events"].sum() == 0
     for metric in ("acquisitions", "lhp_events", "wait_max", "spin_time"):
         assert (before[metric] == after[metric]).all()
+
+
+WANDERING = """
+from typing import ClassVar
+
+from fastlhp.engine.jit import device
+from fastlhp.engine.queues import push
+from fastlhp.engine.state import vcpu_at
+from fastlhp.policies.schedulers.round_robin import (
+    RoundRobin, has_queued, keeps_rest, may_take, replace, slice_ns, start, take, wake_up, yields
+)
+
+
+class Wandering(RoundRobin):
+    KIND: ClassVar[str] = "wandering"
+
+
+@device
+def make_ready(host, v):
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.home = (vcpu.home + 4) % host.n_pcpu
+    push(host, vcpu.home, v)
+"""
+
+
+def test_a_scheduler_that_moves_pinned_vcpus(tmp_path, monkeypatch):
+    """On large hosts the engine relies on where vCPUs are pinned; it sees when that changes."""
+    from fastlhp.engine import block
+    from fastlhp.engine.encode import Encoded
+
+    (tmp_path / "wandering.py").write_text(WANDERING, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    study = study_with({"kind": "none"})
+    study["policy"]["scheduler"]["kind"] = "wandering.py"
+    study["host"]["pcpus"], study["vm"][0]["vcpus"], study["vm"][0]["count"] = 24, 4, 12
+    study["study"]["duration"] = "3ms"
+    loaded = fastlhp.load(study)
+    encoded = Encoded(loaded.configurations[0])
+    vm, host, histogram = block.simulate(encoded, loaded.seed, range(20))
+    other = block.simulate(encoded, loaded.seed, range(20), scalar_only=True)
+    assert (vm == other[0]).all()
+    assert (host == other[1]).all()
+    assert (histogram == other[2]).all()
 
 
 def test_parameters_are_checked(tmp_path, monkeypatch):
