@@ -74,22 +74,24 @@ class Hold:
 
     Attributes
     ----------
+    path : Path
+        The file.
     environment : dict
         Of the processes that come to a stop.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "hold"
-        self._path.touch()
-        self.environment = environment(FASTLHP_TEST_HOLD=str(self._path))
+        self.path = folder / "hold"
+        self.path.touch()
+        self.environment = environment(FASTLHP_TEST_HOLD=str(self.path))
 
     def workers(self) -> list[int]:
         """Return the processes that stand in the midst of a chunk."""
-        return [int(path.name.rpartition("-")[2]) for path in self._path.parent.glob("hold-*")]
+        return [int(path.name.rpartition("-")[2]) for path in self.path.parent.glob("hold-*")]
 
     def release(self) -> None:
         """Let everything go on."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> None:
