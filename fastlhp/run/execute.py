@@ -377,7 +377,8 @@ class _Run:
         while not self.is_over:
             # Lanes that finish must find work: keep enough items waiting for a turn.
             # Never quite full: `n_since` cannot tell a full ring from an empty one.
-            while block.n_waiting < n_wanted and n_in_ring + UNIT < ITEMS:
+            # Pilots may take long, so that a wish to stop is looked for here too.
+            while block.n_waiting < n_wanted and n_in_ring + UNIT < ITEMS and not self.is_over:
                 most = min(n_wanted - block.n_waiting, ITEMS - 1 - n_in_ring)
                 units = units or self.plan.take(shape, most)
                 if units is None:

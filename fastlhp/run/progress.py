@@ -17,6 +17,9 @@ __all__ = ["Progress", "ProgressReporter", "Tally", "Timing", "format_elapsed", 
 
 LINE_INTERVAL_S = 30.0
 
+REPORT_S = 0.2
+"""Time between two reports of a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -139,7 +142,7 @@ class Tally:
         now = time.perf_counter()
         if (
             self._progress is not None
-            and (at_once or now - self._reported > 0.2)
+            and (at_once or now - self._reported > REPORT_S)
             and self._lock.acquire(blocking=False)
         ):
             try:

@@ -1,13 +1,17 @@
 """Studies for runs that are interrupted, and scripts that run them."""
 
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 import fastlhp
+from fastlhp.run.store import shard_files
 
 STUDY = """
 [study]
@@ -44,15 +48,7 @@ ROOT = Path(fastlhp.__file__).parents[1]
 ABOUT_THE_RUN = ("created", "provenance", "timing_")
 """Attributes that say when, where and how fast; without SOURCE_DATE_EPOCH they differ from run to run."""
 
-PROGRAM = """
-import importlib, sys
-if __name__ == "__main__":
-    importlib.import_module("fastlhp.run.store").FLUSH_S = 0.1
-    chunks = importlib.import_module("fastlhp.run.chunks")
-    chunks.SHORTEST_S = chunks.LONGEST_S = 0.05
-    from fastlhp.cli.main import main
-    main()
-"""
+PROGRAM = Path(__file__).with_name("program.py")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -62,11 +58,55 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def prepare(folder: Path, duration: str = "20ms", *, precise: bool = False) -> list[str]:
-    """Write the study, and the program that shards and chunks it finely; return the command."""
+    """Write the study and return the command that runs it in small shards and chunks."""
     text = STUDY.format(duration=duration)
     (folder / "study.toml").write_text(text.replace("replications = 40", PRECISION) if precise else text)
-    (folder / "program.py").write_text(PROGRAM)
-    return [sys.executable, str(folder / "program.py"), "run", str(folder / "study.toml"), "--quiet"]
+    return [sys.executable, str(PROGRAM), "run", str(folder / "study.toml"), "--quiet"]
+
+
+class Hold:
+    """Lets a run come to a stop half-way, as `program.py` says, until it is released.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the file is that says so.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    environment : dict
+        Of the processes that come to a stop.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "hold"
+        self.path.touch()
+        self.environment = environment(FASTLHP_TEST_HOLD=str(self.path))
+
+    def workers(self) -> list[int]:
+        """Return the processes that stand in the midst of a chunk."""
+        return [int(path.name.rpartition("-")[2]) for path in self.path.parent.glob("hold-*")]
+
+    def release(self) -> None:
+        """Let everything go on."""
+        self.path.unlink(missing_ok=True)
+
+
+def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> None:
+    """Wait for something that is certain to happen, before a process ends if one is given."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process is None or process.poll() is None, "the process has ended"
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def n_shards(output: Path) -> int:
+    """Return how many shards there are of a result file that is being made."""
+    partial = f"{output}.partial"
+    return len(shard_files(partial)) if os.path.isdir(partial) else 0
 
 
 def assert_same_results(one: Path, other: Path) -> None:

@@ -159,7 +159,8 @@ class TestPrecision:
         # A file from before: all have the same number.
         assert (fastlhp.open(tmp_path / "r.h5")["replications"] == 200).all()
 
-    def test_progress_reaches_its_end(self) -> None:
+    def test_progress_reaches_its_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.import_module("fastlhp.run.progress"), "REPORT_S", 0.0)
         seen: list[Progress] = []
         study = fastlhp.load(self.study)
         found: list[ConfigurationResult] = []

@@ -9,19 +9,17 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
-from studies import STUDY, environment, prepare
+from studies import PROGRAM, STUDY, Hold, environment, n_shards, prepare, wait_for
 
 import fastlhp
 from fastlhp.errors import FastlhpError
 from fastlhp.run.chunks import execute_chunks, simulate_chunk
 from fastlhp.run.executors import ExecutorError, Pool, open_pool
-from fastlhp.run.store import shard_files
 from fastlhp.run.work import Work
 
 
@@ -42,9 +40,12 @@ def run(command: list[str], **options: object) -> "subprocess.CompletedProcess[s
 
 
 @contextlib.contextmanager
-def started(command: list[str], **options: object) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    command: list[str], hold: Hold | None = None, **options: object
+) -> Iterator["subprocess.Popen[str]"]:
     """A process in a group of its own, all of which ends with the context."""
-    process = subprocess.Popen(command, text=True, env=environment(), start_new_session=True, **options)
+    variables = hold.environment if hold else environment()
+    process = subprocess.Popen(command, text=True, env=variables, start_new_session=True, **options)
     try:
         yield process
     finally:
@@ -53,34 +54,11 @@ def started(command: list[str], **options: object) -> Iterator["subprocess.Popen
         process.wait()
 
 
-def wait_for(condition, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that these have."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            number, parent = (path.read_text().rpartition(")")[2].split()[1], path.parent.name)
-            if int(number) == pid:
-                found += [int(parent), *children(int(parent))]
-    return found
-
-
-def is_worker(pid: int, word: bytes) -> bool:
+def is_alive(pid: int) -> bool:
     try:
-        return word in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def some_is_finished(folder: Path) -> bool:
-    partial = folder / "out.h5.partial"
-    return partial.is_dir() and len(shard_files(str(partial))) > 0
 
 
 def test_processes(tmp_path: Path, reference: bytes) -> None:
@@ -94,11 +72,11 @@ def test_processes(tmp_path: Path, reference: bytes) -> None:
         "--threads",
         "2",
     ]
-    with started(command, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: some_is_finished(tmp_path) or process.poll() is not None)
-        workers = [pid for pid in children(process.pid) if is_worker(pid, b"spawn_main")]
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
+    hold = Hold(tmp_path)
+    with started(command, hold, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: n_shards(tmp_path / "out.h5") and len(hold.workers()) == 2, process)
+        os.kill(hold.workers()[0], signal.SIGKILL)
+        hold.release()
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 0 and errors == ""
     assert (tmp_path / "out.h5").read_bytes() == reference
@@ -119,7 +97,7 @@ def test_processes_with_precision(tmp_path: Path) -> None:
 
 def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
     command = [
-        *prepare(tmp_path, "2s"),
+        *prepare(tmp_path),
         "-o",
         str(tmp_path / "out.h5"),
         "--executor",
@@ -127,13 +105,13 @@ def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
         "--threads",
         "2",
     ]
-    with started(command) as process:
-        wait_for(lambda: len([pid for pid in children(process.pid) if is_worker(pid, b"spawn_main")]) == 2)
-        workers = [pid for pid in children(process.pid) if is_worker(pid, b"spawn_main")]
-        time.sleep(1.0)
+    hold = Hold(tmp_path)
+    with started(command, hold) as process:
+        wait_for(lambda: len(hold.workers()) == 2, process)
+        assert all(map(is_alive, hold.workers()))
         process.kill()
         process.wait()
-        wait_for(lambda: not any(is_worker(pid, b"spawn_main") for pid in workers))
+        wait_for(lambda: not any(map(is_alive, hold.workers())))
 
 
 @pytest.fixture
@@ -150,14 +128,13 @@ def test_mpi(tmp_path: Path, reference: bytes, mpiexec: str) -> None:
     python, program, *arguments = prepare(tmp_path)
     command = [mpiexec, "-n", "3", python, "-m", "mpi4py.futures", program, *arguments]
     command += ["-o", str(tmp_path / "out.h5"), "--executor", "mpi"]
-    with started(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        wait_for(lambda: some_is_finished(tmp_path) or process.poll() is not None)
-        ranks = [pid for pid in children(process.pid) if is_worker(pid, b"mpi4py.futures\0")]
-        ranks = [pid for pid in ranks if is_worker(pid, sys.executable.encode())]
-        assert len(ranks) >= 3
-        os.kill(ranks[-1], signal.SIGKILL)
+    hold = Hold(tmp_path)
+    with started(command, hold, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: n_shards(tmp_path / "out.h5") and len(hold.workers()) == 2, process)
+        os.kill(hold.workers()[0], signal.SIGKILL)
         assert process.wait(60) != 0
-    assert some_is_finished(tmp_path) and not (tmp_path / "out.h5").exists()
+    assert n_shards(tmp_path / "out.h5") and not (tmp_path / "out.h5").exists()
+    hold.release()
     done = run([*command, "--resume"])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.h5").read_bytes() == reference
@@ -193,6 +170,8 @@ def test_dask(tmp_path: Path, reference: bytes) -> None:
         "1",
         "--no-nanny",
         "--no-dashboard",
+        "--preload",
+        str(PROGRAM),
     ]
     command = [
         *prepare(tmp_path),
@@ -203,14 +182,16 @@ def test_dask(tmp_path: Path, reference: bytes) -> None:
         "--scheduler",
         address,
     ]
+    hold = Hold(tmp_path)
     with (
         started(scheduler, **quiet),
-        started(worker, **quiet) as one,
-        started(worker, **quiet),
+        started(worker, hold, **quiet),
+        started(worker, hold, **quiet),
         started(command, stderr=subprocess.PIPE) as process,
     ):
-        wait_for(lambda: some_is_finished(tmp_path) or process.poll() is not None)
-        one.kill()
+        wait_for(lambda: n_shards(tmp_path / "out.h5") and hold.workers(), process)
+        os.kill(hold.workers()[0], signal.SIGKILL)
+        hold.release()
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     assert "Traceback" not in errors
@@ -249,8 +230,9 @@ class Deadly(Executor):
 
 def test_a_deadly_configuration_is_left_undone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It fails alone, after three attempts; the others are there."""
-    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "SHORTEST_S", 0.002)
-    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "LONGEST_S", 0.002)
+    # Of 64 replications, however fast they are.
+    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "SHORTEST_S", 1e-6)
+    monkeypatch.setattr(sys.modules["fastlhp.run.chunks"], "LONGEST_S", 1e-6)
     study = fastlhp.load(tmp_path / "study.toml", text=STUDY.format(duration="10ms"))
     pool = Pool(Deadly(), lambda: 2, (ConnectionError,), Deadly)
     parts = []

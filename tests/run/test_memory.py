@@ -41,16 +41,11 @@ def swept(replications: int, duration: str, **paths: int) -> str:
 
 @pytest.mark.nightly
 def test_summaries_of_a_million_configurations_in_a_gibibyte(tmp_path: Path) -> None:
-    """What each configuration adds, a VM of its own among it, is far from a kilobyte."""
-    paths = {"vm.guest.user.exponential": 100, "vm.guest.hold.exponential": 200}
-    peaks = {}
-    for n in (1, 3):
-        text = swept(16, "50us", **paths | {"vm.guest.user.exponential": 100 * n})
-        peaks[n] = peak_bytes(tmp_path, text.replace("[host]", 'store = "summaries"\n[host]', 1))
-    each = (peaks[3] - peaks[1]) / 40_000
-    assert peaks[1] + 980_000 * each < 2**30, f"{each:.0f} bytes a configuration after {peaks[1]} bytes"
+    """All of them: what a few take is mostly buffers, which are not in proportion to anything."""
+    text = swept(16, "50us", **{"vm.guest.user.exponential": 1000, "vm.guest.hold.exponential": 1000})
+    assert peak_bytes(tmp_path, text.replace("[host]", 'store = "summaries"\n[host]', 1)) < 2**30
     results = fastlhp.open(tmp_path / "out.h5")
-    assert len(results) == 60_000 and (results.summary("throughput").n == 16).all()
+    assert len(results) == 1_000_000 and (results.summary("throughput").n == 16).all()
 
 
 @pytest.mark.nightly

@@ -3,13 +3,12 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import h5py
 import pytest
 from click.testing import CliRunner
-from studies import environment, prepare
+from studies import Hold, environment, n_shards, prepare, wait_for
 
 import fastlhp
 from fastlhp.cli.main import main
@@ -35,14 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         out = folder / f"part-{i}.h5"
         more = ["-o", str(out), "--shard", f"{i}/3", "--resume"]
         if i == 2:
-            process = subprocess.Popen([*command, "--threads", "1", *more], env=environment())
-            deadline = time.monotonic() + 60
-            while process.poll() is None and time.monotonic() < deadline:
-                if os.path.isdir(f"{out}.partial") and shard_files(f"{out}.partial"):
-                    process.send_signal(signal.SIGTERM)
-                    break
-                time.sleep(0.01)
-            process.wait(60)
+            hold = Hold(folder)
+            process = subprocess.Popen([*command, "--threads", "1", *more], env=hold.environment)
+            wait_for(lambda out=out: n_shards(out) == 2, process)
+            process.send_signal(signal.SIGTERM)
+            hold.release()
+            assert process.wait(60) == 128 + signal.SIGTERM
         assert run(*more).returncode == 0
     return folder
 
@@ -116,15 +113,10 @@ def test_a_share_shows_what_it_has(folder: Path) -> None:
 
 def test_status(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
-    process = subprocess.Popen(
-        [*prepare(tmp_path, "200ms"), "-o", str(out)], env=environment(), stderr=subprocess.DEVNULL
-    )
+    command_line = [*prepare(tmp_path), "-o", str(out)]
+    process = subprocess.Popen(command_line, env=Hold(tmp_path).environment, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if os.path.isdir(f"{out}.partial") and len(shard_files(f"{out}.partial")) > 1:
-                break
-            time.sleep(0.01)
+        wait_for(lambda: n_shards(out) == 2, process)
         code, running, _ = command("status", out)
         assert code == 0 and "state           running" in running and " of 36\n" in running
         assert "of 1440 (" in running and "last shard      0:0" in running

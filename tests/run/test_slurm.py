@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from studies import environment, prepare
+from studies import PROGRAM, Hold, environment, n_shards, prepare
 
 from fastlhp.cli.main import main
+from fastlhp.run.store import survey
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 
@@ -113,13 +114,19 @@ def wait_for(condition, timeout_s: float) -> None:
 
 
 class Array:
-    """A study as a job array, and the same study run at once."""
+    """A study as a job array whose tasks stand still half-way until they are released; the same study run at once."""
 
-    def __init__(self, folder: Path, slurm: dict[str, str], tasks: int, duration: str = "20ms") -> None:
-        self.slurm = slurm
+    def __init__(self, folder: Path, slurm: dict[str, str], tasks: int) -> None:
         self.whole, self.out, self.script = (folder / name for name in ("whole.h5", "out.h5", "out.h5.slurm"))
-        command = prepare(folder, duration)
+        command = prepare(folder)
         subprocess.run([*command, "-o", str(self.whole)], env=slurm, check=True, timeout=240)
+        # Python imports it at its start: tasks run fastlhp itself.
+        (folder / "site").mkdir()
+        load = f"import sys\nsys.path.append({str(PROGRAM.parent)!r})\nimport program\n"
+        (folder / "site" / "sitecustomize.py").write_text(load)
+        self.hold = Hold(folder)
+        paths = os.pathsep.join([str(folder / "site"), slurm["PYTHONPATH"]])
+        self.slurm = slurm | {"PYTHONPATH": paths, "FASTLHP_TEST_HOLD": str(self.hold.path)}
         arguments = ["slurm", str(folder / "study.toml"), "-o", str(self.out), "--time", "10"]
         written = CliRunner().invoke(main, [*arguments, "--tasks", str(tasks)])
         assert (written.exit_code, written.stdout) == (0, f"bash {self.script}\n"), written.stderr
@@ -137,11 +144,21 @@ class Array:
         assert done.returncode == 0, done.stderr
         return done.stdout.partition(";")[0].removeprefix("submitted as ").split(", ")[1]
 
-    def running(self, array: str) -> list[str]:
-        """Wait until tasks are running, and return their numbers."""
+    def part(self, task: str) -> Path:
+        """Return the result file of a task."""
+        return Path(f"{self.out}.parts") / f"part-{task}.h5"
+
+    def half_way(self, array: str) -> str:
+        """Wait until a task stands still, and return its number."""
         query = ("squeue", "-h", "-r", "-j", array, "-t", "RUNNING", "-o", "%K")
         wait_for(lambda: ask(self.slurm, *query) != "", 120)
-        return ask(self.slurm, *query).split()
+        task = ask(self.slurm, *query).split()[0]
+        wait_for(lambda: n_shards(self.part(task)) == 2, 120)
+        return task
+
+    def wait_until_left(self, task: str) -> None:
+        """Wait until nobody is at work in the folder of a task."""
+        wait_for(lambda: not survey(f"{self.part(task)}.partial").is_running, 60)
 
     def end(self) -> None:
         """Wait until nothing is queued or running."""
@@ -156,12 +173,14 @@ def test_a_job_array(tmp_path: Path, slurm: dict[str, str]) -> None:
     """Six tasks, one of which is cancelled: the merge says so, and submitting again goes on."""
     job = Array(tmp_path, slurm, tasks=6)
     array = job.submit()
-    running = job.running(array)
-    ask(slurm, "scancel", f"{array}_{running[0]}")
+    task = job.half_way(array)
+    ask(slurm, "scancel", f"{array}_{task}")
+    job.wait_until_left(task)
+    job.hold.release()
     job.end()
     logs = {path.name: path.read_text() for path in (tmp_path / "out.h5.parts").glob("*.log")}
     assert not job.out.exists()
-    assert f"share {running[0]} is not finished: bash" in "".join(logs.values()), logs
+    assert f"share {task} is not finished: bash" in "".join(logs.values()), logs
     assert len(list((tmp_path / "out.h5.parts").glob("part-?.h5"))) >= 5
     again = job.submit()
     assert ask(slurm, "scontrol", "show", "job", again).count("ArrayTaskId=") == 1
@@ -172,11 +191,10 @@ def test_a_job_array(tmp_path: Path, slurm: dict[str, str]) -> None:
 @pytest.mark.nightly
 def test_a_task_that_is_requeued_goes_on(tmp_path: Path, slurm: dict[str, str]) -> None:
     """As after the loss of its node: killed when it has written shards, begun again by Slurm, with the same bytes."""
-    job = Array(tmp_path, slurm, tasks=2, duration="5s")
+    job = Array(tmp_path, slurm, tasks=2)
     array = job.submit()
-    task = job.running(array)[0]
-    folder = tmp_path / "out.h5.parts" / f"part-{task}.h5.partial"
-    wait_for(lambda: [*folder.glob("shard-*")], 120)
+    task = job.half_way(array)
+    folder = Path(f"{job.part(task)}.partial")
     done = subprocess.run(
         ["scontrol", "requeue", f"{array}_{task}"], env=slurm, capture_output=True, text=True, check=False
     )
@@ -185,9 +203,8 @@ def test_a_task_that_is_requeued_goes_on(tmp_path: Path, slurm: dict[str, str]) 
     kept = {path.name for path in folder.glob("shard-*")}
     assert kept
     wait_for(lambda: task in ask(slurm, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%K").split(), 180)
-    wait_for(
-        lambda: not folder.exists() or len({path.name for path in folder.glob("shard-*")} - kept) > 0, 120
-    )
+    wait_for(lambda: len({path.name for path in folder.glob("shard-*")} - kept) > 0, 120)
+    job.hold.release()
     job.end()
     assert job.is_the_study()
 

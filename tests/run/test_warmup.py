@@ -1,5 +1,6 @@
 """``warmup = "auto"``: about as long as a known transient lasts, and the same bits however a study is run."""
 
+import importlib
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from studies import STUDY, assert_same_results
 import fastlhp
 from fastlhp.errors import StudyError
 from fastlhp.model.study import load
+from fastlhp.results.counters import ConfigurationResult
 from fastlhp.run.executors import open_pool
 from fastlhp.run.job import Job
 from fastlhp.run.warmup import PARTS, mser_5, settled
@@ -62,21 +64,28 @@ def test_of_a_simulation() -> None:
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
-def test_the_same_bits_anywhere(tmp_path: Path, executor: str) -> None:
+def test_the_same_bits_anywhere(tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one thread; with others and broken off; and one configuration alone."""
+    chunks = importlib.import_module("fastlhp.run.chunks")
+    monkeypatch.setattr(chunks, "SHORTEST_S", 1e-6)
+    monkeypatch.setattr(chunks, "LONGEST_S", 1e-6)
     (tmp_path / "study.toml").write_text(AUTO)
     study = fastlhp.load(tmp_path / "study.toml")
     fastlhp.run(study, threads=1, output=tmp_path / "whole.h5")
     stop = threading.Event()
 
-    def break_off(progress: object) -> None:
-        if progress.done_replications > 300:
+    with Job(study, tmp_path / "out.h5") as job, open_pool(executor, 2) as pool:
+        write = job.store.write
+
+        def write_and_break_off(part: ConfigurationResult) -> None:
+            write(part)
             stop.set()
 
-    with Job(study, tmp_path / "out.h5") as job, open_pool(executor, 2) as pool:
-        job.simulate(2, pool=pool, progress=break_off, stop=stop)
+        monkeypatch.setattr(job.store, "write", write_and_break_off)
+        job.simulate(2, pool=pool, stop=stop)
         job.keep()
-        assert executor == "processes" or job.work().indices
+        work = job.work()
+        assert work.indices and work.n_earlier
     with Job(study, tmp_path / "out.h5", resume=True) as job, open_pool(executor, 2) as pool:
         job.simulate(2, pool=pool)
         assert job.write_file()
