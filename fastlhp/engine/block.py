@@ -328,7 +328,7 @@ class Block:
 
     @property
     def n_divided(self) -> int:
-        """Lanes whose course is divided (`course.divide`) now."""
+        """Lanes whose course is divided (`course.start_tiles`) now."""
         return int(self._shared["n_divided"][0])
 
     @property
