@@ -96,8 +96,8 @@ HOLD REST     how long the vCPU then holds the lock, and what passes until its n
 CHOSEN        lock and HLT of its next cycle, as in POSITION
 FREE          from when on the lock is free
 
-Where the course of a lane is divided (`course.start_tiles`), each of its tiles has lane values of its own, which come after
-those of the undivided lanes.
+Where the course of a lane is divided (`course.start_tiles`), each of its tiles has lane values of its own, which come
+after those of the undivided lanes.
 """
 
 # Lock words.
