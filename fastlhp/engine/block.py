@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import state
 from fastlhp.engine.control import deadline_of, handle, look
-from fastlhp.engine.course import interrupt, resume
+from fastlhp.engine.course import interrupt, narrow, resume, start_tile, stop_tile, widen
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit
@@ -42,14 +42,14 @@ from fastlhp.engine.state import (
     host_at,
     int32_at,
 )
-from fastlhp.engine.stretches import go_on, reconsider
+from fastlhp.engine.stretches import BEGINS, go_on, reconsider
 from fastlhp.engine.waits import lane_value, note_wait
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
 
 _ITEM_SIZE = state.ITEM.itemsize
 
-_NONE, _LOWEST, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+_NONE, _LOWEST = np.uint64(0), np.uint64(1)
 _UNDIVIDED = np.int64(-1)
 
 FEWEST_LANES = 16
@@ -97,10 +97,10 @@ def _handle(host, block):
 
 
 @device
-def _act(host, block):
-    """Let scalar code go on with the lane until its course begins."""
+def _act(host, block, least):
+    """Let scalar code go on with the lane, for so many events at least, until its course begins."""
     while not is_resting(host):
-        if not go_on(host):
+        if go_on(host, least) == BEGINS:
             host.course_began = host.done_until
             resume(host, deadline_of(host))
             block.n_divided += host.divided
@@ -142,8 +142,31 @@ def _intervene(hosts, ends, block):
         interrupt(host)
         reconsider(host)
         look(host)
-        _handle(host, block)
-        _act(host, block)
+        _act(host, block, 1)
+
+
+@device
+def _intervene_in_tile(hosts, ends, tile):
+    """The course of a tile is at its end in the lanes whose bits are set: let the hypervisor act there.
+
+    Returns the lanes in which no tile follows its course any more.
+    """
+    stopped = _NONE
+    while ends != _NONE:
+        lane = lowest_bit(ends)
+        host = host_at(hosts, np.int64(lane))
+        ends &= ends - _LOWEST
+        narrow(host, tile)
+        stop_tile(host)
+        look(host)
+        if go_on(host, 1) == BEGINS:
+            start_tile(host)
+        else:
+            host.n_on_course -= 1
+            if host.n_on_course == 0:
+                stopped |= _LOWEST << lane
+        widen(host)
+    return stopped
 
 
 @device
@@ -152,7 +175,7 @@ def _advance_tiles(block, hosts):
     n_groups, lane_bytes, zero = -(-block.in_use // WIDTH), block.lane_bytes, np.int32(block.zero)
     rows, lanes, locks, draws = block.rows, block.lanes + 4 * LANES_SIZE, block.locks, block.draws
     n_tiles, n_lock_tiles, has_choices = block.n_tiles, block.n_lock_tiles, block.has_choices != 0
-    ends = _ALL
+    stopped = _NONE
     # The first pass is always a tile ahead, so that the second has not to wait for what it has just stored.
     for i in range(n_tiles + 1):
         at, values = rows + 4 * TILE_SIZE * i, lanes + 4 * LANES_SIZE * i
@@ -168,8 +191,9 @@ def _advance_tiles(block, hosts):
             else:
                 needs = carry_out(n_groups, at, values, locks, 1, n_lock_tiles, zero)
             _serve(hosts, needs[0], needs[1], i - 1)
-            ends &= needs[2]
-    _intervene(hosts, ends, block)
+            stopped |= _intervene_in_tile(hosts, needs[2], i - 1)
+    # Not before: the first pass has already looked at the next tile.
+    _intervene(hosts, stopped, block)
 
 
 @kernel
@@ -186,7 +210,7 @@ def advance(address, n_steps):
         if is_resting(host) and block.next_item < block.n_items:
             _load(host, block)
             if not scalar_only:
-                _act(host, block)
+                _act(host, block, 0)
     for _ in range(n_steps):
         if block.n_running == 0:
             break

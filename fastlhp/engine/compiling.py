@@ -22,9 +22,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from llvmlite.ir import Constant, IntType
+from llvmlite.ir import Constant, IntType, MetaDataString
 from numba.core import base, cgutils, ir
-from numba.core.callconv import CPUCallConv, Status
+from numba.core.callconv import RETCODE_OK, CPUCallConv, Status
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager
 from numba.core.cpu import CPUContext
@@ -38,12 +38,12 @@ from numba.core.typed_passes import (
     PreLowerStripPhis,
 )
 from numba.core.typeinfer import TypeInferer
-from numba.core.types import Dispatcher, Module
+from numba.core.types import Dispatcher, Module, none
 from numba.core.types.functions import BaseFunction
 from numba.core.typing.context import BaseContext as TypingContext
 from numba.core.untyped_passes import FixupArgs, GenericRewrites, ReconstructSSA, TranslateByteCode
 
-from fastlhp.engine.jit import DeviceFunction, Instruction, parts
+from fastlhp.engine.jit import DeviceFunction, Instruction, inlined, parts
 from fastlhp.engine.linking import never_fails
 
 _STATEMENTS = (ir.Assign, ir.Branch, ir.Jump, ir.Return, ir.SetAttr, ir.SetItem)
@@ -119,6 +119,7 @@ def _is_plain_constant(value: Any) -> bool:
 
 
 _FALSE = Constant(IntType(1), 0)
+_ZERO = Constant(IntType(64), 0)
 _SUCCESS = Status(*[_FALSE for _ in Status._fields])
 
 
@@ -131,10 +132,21 @@ class _CallConv(CPUCallConv):  # type: ignore[misc]
         if callee.name not in never_fails:
             return super().call_function(builder, callee, resty, argtys, args, attrs)
         result, error, *_ = callee.function_type.args
-        place = cgutils.alloca_once(builder, result.pointee)
         passed = self._get_arg_packer(argtys).as_arguments(builder, args)
+        if resty == none:
+            builder.call(callee, [Constant(result, None), Constant(error, None), *passed])
+            return _SUCCESS, self.context.get_dummy_value()
+        with builder.goto_entry_block():
+            place = builder.alloca(result.pointee)  # not zeroed, as Numba's would be: the function writes it
         builder.call(callee, [place, Constant(error, None), *passed])
         return _SUCCESS, self.context.get_returned_value(builder, resty, builder.load(place))
+
+    def return_value(self, builder: Any, retval: Any) -> None:
+        """Return from a function; one that returns nothing writes nothing."""
+        if retval.type == self.context.get_dummy_type() and isinstance(retval, Constant):
+            self._return_errcode_raw(builder, RETCODE_OK)
+        else:
+            super().return_value(builder, retval)
 
     def return_status_propagate(self, builder: Any, status: Any) -> None:
         if status is not _SUCCESS:
@@ -205,6 +217,24 @@ class _Lower(Lower):  # type: ignore[misc]
             name for name, n in n_assigned.items() if n == 1 and (name not in elsewhere or name in in_first)
         }
         self._blk_local_varmap: dict[str, Any] = {}
+
+    def lower_normal_function(self, fndesc: Any) -> None:
+        """Translate the function, and tell LLVM what it cannot know."""
+        super().lower_normal_function(fndesc)
+        if self.func_ir.func_id.func in inlined:
+            self.function.attributes.add("alwaysinline")
+        for block in self.function.blocks:
+            for instruction in block.instructions:
+                if instruction.opname in ("load", "store"):
+                    field = getattr(instruction.operands[-1], "field", None)
+                    if field is not None:
+                        instruction.set_metadata("tbaa", self._tag(field))
+
+    def _tag(self, field: str) -> Any:
+        """What tells LLVM that different fields of records are in different places; other memory may be anywhere."""
+        root = self.module.add_metadata([MetaDataString(self.module, "fields")])
+        kind = self.module.add_metadata([MetaDataString(self.module, field), root, _ZERO])
+        return self.module.add_metadata([kind, kind, _ZERO])
 
     def lower_block(self, block: Any) -> None:
         """Translate a block; without preparing for exceptions and deletions, which are not in it."""
@@ -307,6 +337,7 @@ def shortcuts() -> Iterator[None]:
             (CPUContext, "load_additional_registries", _after_imports),
             (ir.Inst, "_rec_list_vars", _knowing_constants),
             (cgutils, "if_unlikely", _never_if_false),
+            (cgutils, "get_record_member", _naming_fields),
         ):
             original = getattr(owner, name)
             stack.callback(setattr, owner, name, original)
@@ -319,6 +350,17 @@ def shortcuts() -> Iterator[None]:
                 gc.freeze()
                 gc.unfreeze()
                 gc.enable()
+
+
+def _naming_fields(get: Any) -> Any:
+    """``cgutils.get_record_member``: the pointer says which field it points to; one of records of this size."""
+
+    def get_record_member(builder: Any, record: Any, offset: int, typ: Any) -> Any:
+        pointer = get(builder, record, offset, typ)
+        pointer.field = f"{record.type.pointee}+{offset}"
+        return pointer
+
+    return get_record_member
 
 
 def _remembering_calls(find_out: Any) -> Any:

@@ -9,10 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.accounts import cross_edge
-from fastlhp.engine.dispatch import dispatch, end_exit, end_switch, new_slice, resume_wait, run_next, take
+from fastlhp.engine.dispatch import (
+    dispatch,
+    end_exit,
+    end_switch,
+    exchange,
+    make_room,
+    new_slice,
+    resume_wait,
+    run_next,
+    take,
+)
 from fastlhp.engine.draws import duration, words
 from fastlhp.engine.hooks import Hook
-from fastlhp.engine.jit import device, part
+from fastlhp.engine.jit import device, inline, part
 from fastlhp.engine.machine import (
     begin_exit,
     block,
@@ -35,7 +45,6 @@ from fastlhp.engine.rows import (
     cycle_of,
     get,
     get_timer,
-    get_word,
     kernel_drawn,
     key_of,
     lock_on,
@@ -44,7 +53,6 @@ from fastlhp.engine.rows import (
     put_nothing,
     put_timer,
     put_until,
-    put_word,
     slot_of,
 )
 from fastlhp.engine.state import (
@@ -85,6 +93,7 @@ from fastlhp.engine.state import (
     RUNNING,
     SERVING,
     SLOT_END,
+    SLOT_MASK,
     SPIN_ON,
     SWITCHING,
     TILE,
@@ -285,7 +294,7 @@ def halt_guest(host, p, t):
     keep_rest(host, p, t)
     leave(host, p, HALTED, t)
     halt_time = vm_config_at(host.config_vms, vcpu.vm).halt_time
-    _, w1 = words(host, vcpu.vm, vcpu.index, HALT, cycle_of(host, v, vcpu.slot) - 1)
+    _, w1 = words(host, vcpu.vm, vcpu.index, HALT, cycle_of(host, v, vcpu.position & SLOT_MASK) - 1)
     schedule_wake(host, v, t + duration(halt_time, w1))
     run_next(host, p, t)
 
@@ -307,9 +316,19 @@ def keep_rest(host, p, t):
 def give_up(host, p, t):
     """The vCPU on p goes to the tail of its queue and another runs."""
     v = pcpu_at(host.pcpus, p).vcpu
-    leave(host, p, READY, t)
-    make_ready(config_at(host.config, 0).scheduler, host, v)
-    run_next(host, p, t)
+    if can_exchange(host, p):
+        make_ready(config_at(host.config, 0).scheduler, host, v)
+        make_room(host, p, t)
+    else:
+        leave(host, p, READY, t)
+        make_ready(config_at(host.config, 0).scheduler, host, v)
+        run_next(host, p, t)
+
+
+@device
+def can_exchange(host, p):
+    """Whether the vCPU on p can be queued and another be put in its place at once (`exchange`)."""
+    return config_at(host.config, 0).exchanges != 0 and pcpu_at(host.pcpus, p).mode == RUNNING
 
 
 @device
@@ -512,13 +531,18 @@ def after_yield(host, p, t):
             vcpu_at(host.vcpus, v).rest_ns = 0
         settle(host, t)  # `take` may change the target's home
         take(config.scheduler, host, p, target)
-        leave(host, p, READY, t)
+        boosted.rest_ns = 0
+        boosted.inherited_ns = inherited
+        exchanges = can_exchange(host, p)
+        if not exchanges:
+            leave(host, p, READY, t)
         vcpu_at(host.vcpus, v).yielded = 1
         make_ready(config.scheduler, host, v)
         vcpu_at(host.vcpus, v).yielded = 0
-        boosted.rest_ns = 0
-        boosted.inherited_ns = inherited
-        dispatch(host, p, target, t)
+        if exchanges:
+            exchange(host, p, target, t)
+        else:
+            dispatch(host, p, target, t)
     elif yields(config.scheduler, host, p) and not stays:
         keep_rest(host, p, t)
         yield_pcpu(host, p, t)
@@ -620,14 +644,6 @@ def wake(host, t):
 
 
 @device
-def rebase(host, t):
-    """Count the times of the lane from t on."""
-    for g in range(host.n_lock):
-        put_word(host, g, get_word(host, g))
-    host.base_ns = t
-
-
-@device
 def deadline_of(host):
     """Up to when the guests of the lane may go on by themselves."""
     deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
@@ -655,13 +671,15 @@ def nearest(guests, thresholds, timers, n_tiles):
     return repeat(n_tiles, tile, never, never)
 
 
-@device
+@inline
 def look(host):
     """Find the lane's next event: `next_key` in its record, and the next one that is not a guest's: `other_key`."""
-    guest, other = nearest(host.guests, host.thresholds, host.timers, host.n_row // TILE)
-    other = min(other, key_of(host.slot_end, SLOT_END))
-    other = min(other, key_of(host.next_wake, WAKE))
-    other = min(other, key_of(host.edge, EDGE))
+    before = 8 * TILE * host.first_tile
+    guest, other = nearest(host.guests + before, host.thresholds + before, host.timers + before, host.n_tile)
+    if min(host.edge, min(host.slot_end, host.next_wake)) <= other >> ORDER_BITS:
+        other = min(other, key_of(host.slot_end, SLOT_END))
+        other = min(other, key_of(host.next_wake, WAKE))
+        other = min(other, key_of(host.edge, EDGE))
     host.next_key = min(guest, other)
     if config_at(host.config, 0).gives_way != 0:
         other = min(other, key_of(deadline_of(host) + 1, EDGE))
@@ -686,7 +704,7 @@ def handle(host):
         move_clock(host, t)
         host.done_until = t
         if t - host.base_ns > REBASE_NS:
-            rebase(host, t)
+            host.base_ns = t
         if order < SLOT_END:
             guest_event(host, order - GUESTS, t)
         elif order == SLOT_END:
@@ -697,5 +715,30 @@ def handle(host):
             end_threshold(host, (order - TIMERS) >> 1, t)
         else:
             pcpu_event(host, (order - TIMERS) >> 1, t)
+    revise(config_at(host.config, 0).scheduler, host)
+    return False
+
+
+@device
+def handle_here(host):
+    """`handle`, of what is most frequent where decisions are: the end of a slice, or of a spin threshold.
+
+    With one caller, into which LLVM puts it.
+    """
+    t, order = next_at(host), host.next_key & ORDER_MASK
+    p = (order - TIMERS) >> 1
+    if (
+        order < TIMERS
+        or order == WAKE
+        or pcpu_at(host.pcpus, p).mode != RUNNING
+        or t - host.base_ns > REBASE_NS
+    ):
+        return handle(host)
+    move_clock(host, t)
+    host.done_until = t
+    if (order - TIMERS) & 1 != 0:
+        end_threshold(host, p, t)
+    else:
+        end_slice(host, p, t)
     revise(config_at(host.config, 0).scheduler, host)
     return False

@@ -38,14 +38,15 @@ from fastlhp.engine.rows import (
     get,
     get_course,
     get_threshold,
+    get_timer,
     get_until,
     get_word,
     hold_drawn,
     hold_drawn_on,
     is_spinning,
     kernel_drawn,
+    key_of,
     lock_on,
-    place_of,
     position_of,
     put,
     put_course,
@@ -53,42 +54,48 @@ from fastlhp.engine.rows import (
     put_threshold,
     put_until,
     put_word,
-    put_word_only,
     spins_on,
     user_drawn,
     vcpu_in,
+    waiter_with,
 )
 from fastlhp.engine.state import (
     BEGIN,
-    BY_TILES,
     COUNT_UNIT,
+    COUNTS,
     COURSE,
     DEADLINE,
+    EDGE,
     FAR,
+    FOREVER,
     GUEST_PHASE,
     HANDOVER,
     HOLDING,
     KERNEL,
     LANES_SIZE,
+    LATEST,
     NEVER,
     NEXT,
     NOBODY,
+    ORDER_BITS,
+    ORDER_MASK,
     POSITION,
     REBASE_NS,
+    SLOT_END,
     SLOT_MASK,
-    STRIDE,
     TILE,
     TRAP_NONE,
     USER,
     VCPU_SHIFT,
     WAITING,
+    WAKE,
     WORD_FORESEEABLE,
     WORD_LINE,
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
-    int32_at,
     int64_array,
+    int64_at,
     lock_at,
     pcpu_at,
     vcpu_at,
@@ -109,6 +116,9 @@ from fastlhp.engine.waits import (
     try_again,
 )
 
+FEWEST_TILES = 3
+"""With fewer, a divided course is no faster. Measured."""
+
 
 @device
 def limit_to_threshold(host, p):
@@ -127,7 +137,7 @@ def limit_to_threshold(host, p):
 @device
 def dequeue_waiter(host, p, g):
     """The vCPU on p, one of those that lock g counts, does not wait any more: of a queued lock the first."""
-    put_word_only(host, g, get_word(host, g) - COUNT_UNIT)
+    put_word(host, g, get_word(host, g) - COUNT_UNIT)
     if get_word(host, g) & WORD_LINE != 0:
         stop_waiting(host, g, pcpu_at(host.pcpus, p).vcpu)
     elif get_word(host, g) & WORD_UNFAIR == 0:
@@ -141,7 +151,7 @@ def dequeue_waiter(host, p, g):
 def interrupt(host):
     """Put the present of the lane where its course is at the deadline, with all events of guests up to then done."""
     if host.divided != 0:
-        stop_tiles(host)
+        join_tiles(host)
         return
     at = get_deadline(host)
     host.done_until = host.base_ns + at
@@ -218,7 +228,6 @@ def place_guest(host, p, at):
         return place_waiter(host, p, at)
     # It found the lock free, but after the end of the course.
     before_attempt(host, p, v, last, begin, at)
-    put_free(host, lock_on(host, p), -1)
     return False
 
 
@@ -278,7 +287,7 @@ def count_waiter(host, p):
     if get_word(host, g) & WORD_LINE != 0:
         line_up(vm_config_on(host, p).lock_kind, host, p, g, attempt_of(host, p))
         return
-    put_word_only(host, g, get_word(host, g) + COUNT_UNIT)
+    put_word(host, g, get_word(host, g) + COUNT_UNIT)
     if get_word(host, g) & WORD_UNFAIR == 0:
         enqueue(host, g, p)
 
@@ -289,12 +298,20 @@ def count_waiter(host, p):
 @device
 def resume(host, deadline):
     """Let the course of the lane begin where its present is; it holds up to a deadline, when the hypervisor may act."""
-    at = min(deadline - host.base_ns, REBASE_NS)
     if host.divisible != 0:
-        start_tiles(host, at)
+        start_tiles(host)
         return
-    lane_value(host, DEADLINE).value = np.int32(at)
+    lane_value(host, DEADLINE).value = np.int32(min(deadline - host.base_ns, REBASE_NS))
+    for g in range(host.n_lock):
+        put_lock(host, g)
     begin_course(host, 0, host.n_pcpu)
+
+
+@device
+def put_lock(host, g):
+    """For the course, lock g is free, or taken until a release says otherwise (`foresee_release`)."""
+    is_free = get_word(host, g) & (COUNT_UNIT * (COUNTS - 1) | WORD_SCALAR) == 0
+    put_free(host, g, -1 if is_free else NEVER)
 
 
 @device
@@ -330,15 +347,17 @@ def begin_course(host, first, end):
 
 # The divided course: while the hypervisor does not intervene, VMs have nothing to do with each other. If none has pCPUs
 # in two tiles, and only the clock brings the hypervisor in, each tile follows its course for itself: one attempt in
-# each, and not one in all, is carried out at a time. Should the course of one end before that of the others (because
-# several things happen at one instant, say), scalar code lets its guests catch up (`level_at`), since their events come
-# first. With few tiles that is no faster.
+# each, and not one in all, is carried out at a time.
+#
+# When the course of a tile ends, scalar code sees to that tile alone, and it goes on. All stop at the same instant, the
+# horizon, when something concerns them all: the edge of the window, say. With a scheduler of `own_queues` nothing else
+# does; with another, whatever the hypervisor does on one pCPU may concern the others.
 
 
 @device
 def is_divisible(host):
     """Whether courses of this replication can be divided: no VM is pinned to pCPUs of two tiles."""
-    if host.n_row <= BY_TILES * TILE or config_at(host.config, 0).divisible == 0:
+    if host.n_row < FEWEST_TILES * TILE or config_at(host.config, 0).divisible == 0:
         return False
     for m in range(host.n_vm):
         vm_config = vm_config_at(host.config_vms, m)
@@ -356,40 +375,86 @@ def is_divisible(host):
 
 
 @device
-def deadline_in(host, tile):
-    """The deadline of a tile; -1 if it is not on a course of its own."""
-    return int32_at(host.lanes, LANES_SIZE * (tile + 1) + DEADLINE * STRIDE)
+def narrow(host, tile):
+    """Let scalar code see to one tile alone, in which the lane values are those of the tile."""
+    host.first_tile = tile
+    host.n_tile = 1
+    host.short_ns = min(config_at(host.config, 0).short_ns * (host.n_row // TILE), FOREVER)
+    host.lanes += 4 * LANES_SIZE * (tile + 1)
 
 
 @device
-def end_of(host, tile):
-    """The first pCPU after those of a tile."""
-    return min(TILE * (tile + 1), host.n_pcpu)
+def widen(host):
+    """Let scalar code see to all tiles again."""
+    host.lanes -= 4 * LANES_SIZE * (host.first_tile + 1)
+    host.short_ns = config_at(host.config, 0).short_ns
+    host.first_tile = 0
+    host.n_tile = host.n_row // TILE
 
 
 @device
-def start_tiles(host, at):
-    """Let the course of each tile begin; it holds up to an instant, if nothing else ends it."""
+def horizon_of(host):
+    """The first event that concerns tiles other than that in which it happens."""
+    key = min(key_of(host.edge, EDGE), key_of(host.base_ns + REBASE_NS + 1, EDGE))
+    key = min(key, min(key_of(host.slot_end, SLOT_END), key_of(host.next_wake, WAKE)))
+    if config_at(host.config, 0).own_queues == 0:
+        for p in range(host.n_pcpu):
+            key = min(key, int64_at(host.timers, p).value)
+    return key
+
+
+@device
+def last_before(key):
+    """The last instant at which guests are before the event with a key."""
+    return (key >> ORDER_BITS) - np.int64(key & ORDER_MASK == EDGE)
+
+
+@device
+def start_tiles(host):
+    """Let the course of each tile begin."""
     lane_value(host, DEADLINE).value = np.int32(-1)
-    undivided = host.lanes
+    host.horizon = horizon_of(host)
+    host.scalar_events = 0
     for tile in range(host.n_row // TILE):
-        deadline_in(host, tile).value = np.int32(at)
-        host.lanes = undivided + 4 * LANES_SIZE * (tile + 1)
-        begin_course(host, TILE * tile, end_of(host, tile))
-        host.lanes = undivided
+        narrow(host, tile)
+        start_tile(host)
+        widen(host)
     host.divided = 1
+    host.n_on_course = host.n_row // TILE
 
 
 @device
-def stop_tiles(host):
-    """Put the present of each tile where its course is at its deadline."""
-    first, last = np.int64(NEVER), np.int64(-1)
-    for tile in range(host.n_row // TILE):
-        at = np.int64(deadline_in(host, tile).value)
-        first, last = min(first, at), max(last, at)
-        end_course(host, TILE * tile, end_of(host, tile), at)
-        deadline_in(host, tile).value = np.int32(-1)
-    host.done_until, host.level_at = host.base_ns + first, host.base_ns + last
+def start_tile(host):
+    """Let the course of the tile begin that scalar code sees to; it holds up to what its pCPUs do next."""
+    first = TILE * host.first_tile
+    end = min(first + TILE, host.n_pcpu)
+    deadline = last_before(host.horizon)
+    for p in range(first, end):
+        deadline = min(deadline, get_timer(host, p))
+    lane_value(host, DEADLINE).value = np.int32(deadline - host.base_ns)
+    for m in range(host.n_vm):
+        vm_config = vm_config_at(host.config_vms, m)
+        if lock_at(host.lock_records, vm_config.first_lock).tile == host.first_tile:
+            for g in range(vm_config.first_lock, vm_config.first_lock + vm_config.n_lock):
+                put_lock(host, g)
+    begin_course(host, first, end)
+
+
+@device
+def stop_tile(host):
+    """Put the present of the tile that scalar code sees to where its course is at its deadline."""
+    first = TILE * host.first_tile
+    at = get_deadline(host)
+    host.done_until = host.base_ns + at
+    lane_value(host, DEADLINE).value = np.int32(-1)
+    end_course(host, first, min(first + TILE, host.n_pcpu), at)
+
+
+@device
+def join_tiles(host):
+    """All tiles have come up to the horizon."""
+    host.done_until = last_before(host.horizon)
+    host.horizon = LATEST << ORDER_BITS
     host.divided = 0
 
 
@@ -420,7 +485,7 @@ def foresee_release(host, p):
     if pcpu_at(host.pcpus, p).trap != TRAP_NONE or not foresee_cycle(host, p, v, slot, 0, end):
         limit_deadline(host, end - 1)
         return
-    put_word_only(host, g, word - COUNT_UNIT)
+    put_word(host, g, word - COUNT_UNIT)
     if word & WORD_SCALAR != 0:
         limit_deadline(host, end - 1)
     elif n_waiting == 0:
@@ -431,7 +496,7 @@ def foresee_release(host, p):
         foresee_line(host, g, end)
     elif word & WORD_UNFAIR == 0:
         for i in range(n_waiting):
-            q = np.int64(place_of(host, g, word + i).value)
+            q = waiter_with(host, g, word + i)
             if q < 0:
                 limit_deadline(host, end - 1)
                 return

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.hooks import Hook
-from fastlhp.engine.jit import device
+from fastlhp.engine.jit import device, inline
 from fastlhp.engine.machine import (
+    book,
     draw_ns,
     is_constant,
     put_on,
+    restore_guest,
+    save_guest,
     set_state,
+    settle,
     spin_on,
 )
 from fastlhp.engine.rows import lock_on, put_timer
@@ -18,6 +22,7 @@ from fastlhp.engine.state import (
     EXTENDED,
     FOREVER,
     NOT_EXTENDED,
+    READY,
     RUNNING,
     SLICE,
     SWITCH,
@@ -50,6 +55,7 @@ def _nobody(host, p):
 slice_begins = Hook("scheduler", "slice_begins", default=_nothing)
 replace = Hook("scheduler", "replace")
 take = Hook("scheduler", "take")
+successor = Hook("scheduler", "successor", default=_nobody)
 favourite = Hook("response", "favourite", default=_nobody)
 
 
@@ -63,7 +69,7 @@ def draw_slice(host, v, distribution):
     return draw_ns(host, distribution, vcpu, SLICE, vcpu.n_slice - 1)
 
 
-@device
+@inline
 def new_slice(host, p, t):
     """Begin a drawn slice for the vCPU on p, less what it owes."""
     pcpu = pcpu_at(host.pcpus, p)
@@ -82,7 +88,7 @@ def new_slice(host, p, t):
     slice_begins(config_at(host.config, 0).scheduler, host, p, t)
 
 
-@device
+@inline
 def begin_slice(host, p, t):
     """Begin the slice of the vCPU that starts to run on p: inherited, kept or drawn."""
     pcpu = pcpu_at(host.pcpus, p)
@@ -103,9 +109,14 @@ def begin_slice(host, p, t):
 @device
 def start_running(host, p, t):
     """The vCPU of p runs from now on; a waiter looks at its lock."""
-    v = pcpu_at(host.pcpus, p).vcpu
-    vcpu = vcpu_at(host.vcpus, v)
     put_on(host, p, t)
+    look_at_lock(host, p, t)
+
+
+@inline
+def look_at_lock(host, p, t):
+    """If the vCPU that starts to run on p waits, it sees whether it has its lock by now, and else spins."""
+    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
     if vcpu.phase == WAITING:
         g = lock_on(host, p)
         kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
@@ -146,6 +157,32 @@ def dispatch(host, p, v, t):
         start_running(host, p, t)
 
 
+@inline
+def exchange(host, p, v, t):
+    """The guest on p, whose vCPU is queued already, and v, which is in no queue any more, change places at once.
+
+    What `leave` and `dispatch` do one after the other; but no pCPU is idle, and as many vCPUs are queued as before. The
+    caller has settled the host's accounts.
+    """
+    pcpu = pcpu_at(host.pcpus, p)
+    vcpu = vcpu_at(host.vcpus, v)
+    save_guest(host, p, t)
+    book(host, pcpu.vcpu, t)
+    vcpu_at(host.vcpus, pcpu.vcpu).state = READY
+    if pcpu.vcpu != v:
+        host.n_switches += 1
+        vm_at(host.vms, vcpu.vm).context_switches += 1
+    book(host, v, t)
+    vcpu.state = RUNNING
+    vcpu.window = 1
+    pcpu.vcpu = v
+    pcpu.last = v
+    pcpu.watching = 0
+    begin_slice(host, p, t)
+    restore_guest(host, p, t)
+    look_at_lock(host, p, t)
+
+
 @device
 def end_switch(host, p, t):
     """The context switch on p is over."""
@@ -171,3 +208,16 @@ def run_next(host, p, t):
         dispatch(host, p, v, t)
     else:
         replace(config.scheduler, host, p, t)
+
+
+@device
+def make_room(host, p, t):
+    """The vCPU on p, which is queued already, makes room for the next: as `run_next` would choose it."""
+    config = config_at(host.config, 0)
+    settle(host, t)
+    v = favourite(config.response, host, p)
+    if v >= 0:
+        take(config.scheduler, host, p, v)
+    else:
+        v = successor(config.scheduler, host, p)
+    exchange(host, p, v, t)

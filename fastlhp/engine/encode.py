@@ -42,9 +42,9 @@ def has_choice(spec: VmSpec) -> bool:
     return spec.lock.count > 1 or not spec.kernel.is_zero or spec.halt_probability > 0
 
 
-def _policy(lock: PolicyParameters) -> Any:
-    """The module of a lock."""
-    return sys.modules[type(lock).__module__]
+def _policy(parameters: PolicyParameters) -> Any:
+    """The module of a policy."""
+    return sys.modules[type(parameters).__module__]
 
 
 def _waits(response: ResponseParameters) -> _Waits:
@@ -89,6 +89,8 @@ class Encoding:
         phase_ns, self.needs_choice = vms.pop("phase_ns"), vms.pop("needs_choice")
         never = shared.distribution(Constant(state.FOREVER))
         columns |= vms
+        columns["exchanges"] = columns.pop("switches_at_once") & columns.pop("can_exchange")
+        columns["own_queues"] = columns["own_queues"] & ~columns["weighted"]
         columns["divisible"] = by_clock_only & (columns["threshold"] == 0)
         columns["threshold"] = np.where(
             (columns["threshold"] == 0) & has_patience, never, columns["threshold"]
@@ -179,6 +181,7 @@ class Shared:
             "n_pcpu": np.array([host.pcpus for host in hosts]),
             "context_switch": self.distributions([host.context_switch for host in hosts]),
             "vm_exit": self.distributions([host.vm_exit for host in hosts]),
+            "switches_at_once": np.array([host.context_switch.is_zero for host in hosts]),
         }
 
     def scheduler(self, schedulers: Sequence[SchedulerParameters]) -> _Columns:
@@ -187,6 +190,8 @@ class Shared:
         return columns | {
             "scheduler_parameters": self.parameters([each.base_policy() for each in schedulers]),
             "overlay_parameters": columns["scheduler_parameters"],
+            "can_exchange": np.array([hasattr(_policy(each), "successor") for each in schedulers]),
+            "own_queues": np.array([getattr(_policy(each), "OWN_QUEUES", False) for each in schedulers]),
         }
 
     def guard(self, guards: Sequence[GuardParameters]) -> _Columns:

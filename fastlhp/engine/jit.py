@@ -113,6 +113,16 @@ def part(function: Callable[..., Any]) -> DeviceFunction:
     return DeviceFunction(function)
 
 
+inlined: set[Callable[..., Any]] = set()
+"""Functions that are put in the place of every call; see `inline`."""
+
+
+def inline(function: Callable[..., Any]) -> DeviceFunction:
+    """Mark a function for use inside kernels: one for which calls are too dear, whatever LLVM thinks of its size."""
+    inlined.add(function)
+    return DeviceFunction(function)
+
+
 class Instruction:
     """A function of kernels that is given by the LLVM code it stands for.
 
@@ -243,7 +253,9 @@ class Kernel:
             dispatcher.compile((numba.types.int64,) * self._n_arguments)
         (compiled,) = dispatcher.overloads.values()
         if compiled.signature.return_type not in (numba.types.int64, numba.types.none):
-            raise TypeError(f"kernel {self.__name__} returns {compiled.signature.return_type}, not int64 or nothing")
+            raise TypeError(
+                f"kernel {self.__name__} returns {compiled.signature.return_type}, not int64 or nothing"
+            )
         return compiled
 
     def _path(self) -> Path | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastlhp.engine.draws import choice, draw_if_due, duration, words
-from fastlhp.engine.jit import device
+from fastlhp.engine.jit import device, inline
 from fastlhp.engine.rows import (
+    count_of,
     cycle_of,
     dequeue,
     get,
@@ -20,7 +21,6 @@ from fastlhp.engine.rows import (
     hold_drawn_on,
     is_in_newer_half,
     kernel_drawn,
-    leave_queue_running,
     lock_on,
     phase_of,
     position_of,
@@ -50,7 +50,6 @@ from fastlhp.engine.state import (
     HANDOVER_DRAW,
     HOLDING,
     IDLE,
-    IN_RING,
     KERNEL,
     LOCK_MASK,
     LOCK_SHIFT,
@@ -69,6 +68,8 @@ from fastlhp.engine.state import (
     USER,
     WAITING,
     WAKEUP,
+    WORD_FORESEEABLE,
+    WORD_LINE,
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
@@ -170,7 +171,7 @@ def draw_handover(host, v, rivals):
 # Accounts
 
 
-@device
+@inline
 def settle(host, t):
     """Integrate idle time, fragmentation and priority inversion up to t, before something changes."""
     dt = t - host.settled_until
@@ -317,20 +318,29 @@ def settle_spinner(host, p, t):
 
 @device
 def settle_lock(host, g, t):
-    """`settle_spinner` for all running waiters of lock g."""
-    for p in range(host.n_pcpu):
-        if spins_on(host, p, g):
-            settle_spinner(host, p, t)
+    """`settle_spinner` for all running waiters of lock g, which has an owner."""
+    if has_spinners(host, g):
+        for p in range(host.n_pcpu):
+            if spins_on(host, p, g):
+                settle_spinner(host, p, t)
+
+
+@device
+def has_spinners(host, g):
+    """Whether any may spin on lock g beside its owner: of a lock with a ring, if it has waiters at all."""
+    in_ring = get_word(host, g) & (WORD_FORESEEABLE | WORD_UNFAIR | WORD_LINE) == WORD_FORESEEABLE
+    return count_of(host, g) > 1 or not in_ring
 
 
 @device
 def owner_leaves(host, g, v, holding, t):
     """The owner of lock g is off CPU from t on."""
-    for p in range(host.n_pcpu):
-        if spins_on(host, p, g):
-            settle_spinner(host, p, t)
-            if holding == 0 and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
-                put_threshold(host, p, t)  # it may take the lock
+    if has_spinners(host, g):
+        for p in range(host.n_pcpu):
+            if spins_on(host, p, g):
+                settle_spinner(host, p, t)
+                if holding == 0 and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
+                    put_threshold(host, p, t)  # it may take the lock
     lock = lock_at(host.lock_records, g)
     lock.off_owner = v
     lock.off_holding = holding
@@ -362,12 +372,17 @@ def put_thresholds(host, p, t):
     put_threshold(host, p, min(vcpu.threshold_at, max(vcpu.patience_at, t)))
 
 
-@device
+@inline
 def spin_on(host, p, t):
     """The waiter on p starts a new stretch of spinning."""
     v = pcpu_at(host.pcpus, p).vcpu
-    vcpu_at(host.vcpus, v).threshold_at = draw_response_threshold(host, v, t)
-    put_thresholds(host, p, t)
+    vcpu = vcpu_at(host.vcpus, v)
+    if config_at(host.config, 0).threshold == 0 and vcpu.patience_at >= FOREVER:
+        vcpu.threshold_at = FOREVER
+        put_nothing(host, p)
+    else:
+        vcpu.threshold_at = draw_response_threshold(host, v, t)
+        put_thresholds(host, p, t)
 
 
 @device
@@ -530,9 +545,9 @@ def next_cycle(host, p, t):
 # Taking and leaving a pCPU
 
 
-@device
-def take_off(host, p, state, t):
-    """Move the guest that runs on p to its record."""
+@inline
+def save_guest(host, p, t):
+    """Move what the guest that runs on p does to its record."""
     pcpu = pcpu_at(host.pcpus, p)
     v = pcpu.vcpu
     vcpu = vcpu_at(host.vcpus, v)
@@ -540,40 +555,41 @@ def take_off(host, p, state, t):
     phase = phase_of(host, p)
     position = get(host, POSITION, p)
     vcpu.phase = phase
-    vcpu.slot = position & SLOT_MASK
+    vcpu.position = position
     vcpu.lock = (position >> LOCK_SHIFT) & LOCK_MASK
     if phase == WAITING:
         settle_spinner(host, p, t)
         word = get_word(host, vcpu.lock)
         if word & WORD_UNFAIR != 0:
             put_word(host, vcpu.lock, word - COUNT_UNIT)
-        elif vcpu.outside == IN_RING:
-            leave_queue_running(host, vcpu.lock, p, v)
         vcpu.patience_ns = vcpu.patience_at - t
     else:
         vcpu.residual = get_until(host, p) - t
-    put_nothing(host, p)
-    put(host, GUEST_PHASE, p, NOBODY)
     pcpu.trap = TRAP_NONE
-    set_state(host, v, state, t)
     if phase == HOLDING or phase == HANDOVER:
         owner_leaves(host, vcpu.lock, v, np.int64(phase == HOLDING), t)
 
 
 @device
-def put_on(host, p, t):
-    """Move the guest of p's vCPU from its record to p: it runs. A waiter spins (see `resume_wait`)."""
-    pcpu = pcpu_at(host.pcpus, p)
-    v = pcpu.vcpu
+def take_off(host, p, state, t):
+    """The guest on p does not run from now on."""
+    save_guest(host, p, t)
+    put_nothing(host, p)
+    put(host, GUEST_PHASE, p, NOBODY)
+    set_state(host, pcpu_at(host.pcpus, p).vcpu, state, t)
+
+
+@inline
+def restore_guest(host, p, t):
+    """Move what the guest of p's vCPU does from its record to p. A waiter spins (see `resume_wait`)."""
+    v = pcpu_at(host.pcpus, p).vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    if vcpu.state != RUNNING:
-        set_state(host, v, RUNNING, t)
-    pcpu.mode = RUNNING
+    vcpu.runs_on = p
     vcpu.preempted = 0
     vcpu.spin_loop = 0
     phase = vcpu.phase
     look_out(host, p, vm_at(host.vms, vcpu.vm).wait_max_ns)
-    put(host, POSITION, p, position_of(host, v, vcpu.slot))
+    put(host, POSITION, p, vcpu.position)
     put(host, GUEST_PHASE, p, phase)
     if phase == WAITING:
         vcpu.spin_since = t
@@ -591,6 +607,16 @@ def put_on(host, p, t):
         vm.holder_off_max_ns = max(vm.holder_off_max_ns, spell)
         if host.measuring != 0:
             int64_at(host.histogram, N_BINS + histogram_bin(spell)).value += 1
+
+
+@device
+def put_on(host, p, t):
+    """The guest of p's vCPU runs from now on. A waiter spins (see `resume_wait`)."""
+    pcpu = pcpu_at(host.pcpus, p)
+    if vcpu_at(host.vcpus, pcpu.vcpu).state != RUNNING:
+        set_state(host, pcpu.vcpu, RUNNING, t)
+    pcpu.mode = RUNNING
+    restore_guest(host, p, t)
 
 
 @device
@@ -638,7 +664,7 @@ def leave(host, p, state, t):
     host.n_idle += 1
 
 
-@device
+@inline
 def count_preemption(host, p, t):
     """The pCPU p is about to be taken from its vCPU against its will."""
     pcpu = pcpu_at(host.pcpus, p)
@@ -649,7 +675,7 @@ def count_preemption(host, p, t):
     vcpu.preempted = 1
     if phase == HOLDING:
         vm.lhp_events += 1
-        slot = slot_of(host, p) if pcpu.mode == RUNNING else vcpu.slot
+        slot = slot_of(host, p) if pcpu.mode == RUNNING else vcpu.position & SLOT_MASK
         cycle = cycle_of(host, pcpu.vcpu, slot)
         if vcpu.lhp_cycle != cycle:
             vcpu.lhp_cycle = cycle
@@ -666,9 +692,9 @@ def consumed(host, v, t):
     vcpu = vcpu_at(host.vcpus, v)
     has_kernel = vm_config_at(host.config_vms, vcpu.vm).has_kernel
     stream = stream_at(host.streams, v)
-    phase, slot, residual = vcpu.phase, vcpu.slot, vcpu.residual
+    phase, slot, residual = vcpu.phase, vcpu.position & SLOT_MASK, vcpu.residual
     if vcpu.state == RUNNING:
-        p = running_on(host, v)
+        p = vcpu.runs_on
         phase = phase_of(host, p)
         slot = slot_of(host, p)
         residual = get_until(host, p) - t
@@ -701,12 +727,3 @@ def consumed(host, v, t):
     if phase == HOLDING:
         hold += hold_drawn(host, v, slot) - residual
     return user, kernel, hold, cycles + np.int64(phase == HOLDING), phases
-
-
-@device
-def running_on(host, v):
-    """The pCPU on which a running vCPU runs."""
-    for p in range(host.n_pcpu):
-        if pcpu_at(host.pcpus, p).vcpu == v:
-            return np.int64(p)
-    return np.int64(-1)

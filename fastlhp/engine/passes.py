@@ -278,9 +278,7 @@ def _carry_out(
             (next_slot & (HALF - 1)).equals(2) & goes_on,
             is_over & ~(before < 0),
         )
-        return tuple(
-            word | flags.where() << lane for word, flags in zip(words, needs, strict=True)
-        )
+        return tuple(word | flags.where() << lane for word, flags in zip(words, needs, strict=True))
 
     none = n_tiles.like(0)
     return repeat(n_groups, group, none, none, none)

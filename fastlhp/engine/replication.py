@@ -10,16 +10,19 @@ from fastlhp.engine.course import is_divisible
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
-from fastlhp.engine.rows import clear_course, put, put_nothing, put_timer, put_word, user_drawn
+from fastlhp.engine.rows import clear_course, position_of, put, put_nothing, put_timer, put_word, user_drawn
 from fastlhp.engine.state import (
     BEGIN,
     FOREVER,
     GUEST_PHASE,
     IDLE,
+    LATEST,
     NEVER,
     NOBODY,
+    ORDER_BITS,
     READY,
     RECORD,
+    TILE,
     USER,
     VCPU,
     config_at,
@@ -64,7 +67,10 @@ def start_replication(host, item_address):
     host.n_reported = 0
     host.now = 0
     host.scalar_events = 0
-    host.level_at = 0
+    host.short_ns = config.short_ns
+    host.horizon = LATEST << ORDER_BITS
+    host.first_tile = 0
+    host.n_tile = host.n_row // TILE
     host.slot = 0
     host.slot_end = FOREVER
     host.n_slot = 0
@@ -145,4 +151,5 @@ def _start_vm(host, m):
         vcpu.wake_at = FOREVER
         vcpu.patience_at = FOREVER
         start_draws(host, v)
+        vcpu.position = position_of(host, v, 0)
         vcpu.residual = user_drawn(host, v, 0)

@@ -11,7 +11,7 @@ from fastlhp.engine.jit import device
 from fastlhp.engine.state import (
     BY_TILES,
     CHOICE_MASK,
-    COUNT_UNIT,
+    COUNT_SHIFT,
     COUNTS,
     CYCLE_OF_VCPU_MASK,
     EARLIEST_SIZE,
@@ -27,6 +27,7 @@ from fastlhp.engine.state import (
     ORDER_BITS,
     POSITION,
     PRESENT_FIELDS,
+    RUNNING,
     SLOT_MASK,
     SLOTS,
     STRIDE,
@@ -36,10 +37,10 @@ from fastlhp.engine.state import (
     TIMERS,
     VCPU_SHIFT,
     WAITING,
-    WORD_SCALAR,
     int16_at,
     int32_at,
     int64_at,
+    pcpu_at,
     stream_at,
     vcpu_at,
     vm_config_at,
@@ -286,28 +287,17 @@ def get_word(host, g):
 
 @device
 def put_word(host, g, word):
-    """Set the lock word of lock g.
-
-    For the course, the lock is free, or taken until scalar code says otherwise (`course.resume`).
-    """
-    put_word_only(host, g, word)
-    put_free(host, g, -1 if word & (COUNT_UNIT * (COUNTS - 1) | WORD_SCALAR) == 0 else NEVER)
-
-
-@device
-def put_word_only(host, g, word):
-    """`put_word`, by the course itself."""
+    """Set the lock word of lock g."""
     int32_at(host.locks, g).value = np.int32(word)
 
 
 @device
 def count_of(host, g):
     """The holder of lock g and those that wait for it (of an unfair lock: that are spinning)."""
-    return (get_word(host, g) // COUNT_UNIT) % COUNTS
+    return (get_word(host, g) >> COUNT_SHIFT) & (COUNTS - 1)
 
 
-# The queue of a lock is a ring of TICKETS places. In that of a ticket stands who has it: the pCPU p on which a vCPU
-# spins, or ~v for a vCPU v that is off CPU.
+# The queue of a lock is a ring of TICKETS places. In that of a ticket stands which vCPU has it.
 
 
 @device
@@ -317,30 +307,22 @@ def place_of(host, g, ticket):
 
 
 @device
+def waiter_with(host, g, ticket):
+    """The waiter of lock g that has a ticket: the pCPU on which it spins, or ~v for a vCPU v that is off CPU."""
+    v = np.int64(place_of(host, g, ticket).value)
+    vcpu = vcpu_at(host.vcpus, v)
+    return vcpu.runs_on if vcpu.state == RUNNING else ~v
+
+
+@device
 def enqueue(host, g, p):
     """The vCPU that starts to spin on p is the last of those that lock g counts."""
-    place_of(host, g, get_word(host, g) + count_of(host, g) - 2).value = np.int16(p)
+    place_of(host, g, get_word(host, g) + count_of(host, g) - 2).value = np.int16(pcpu_at(host.pcpus, p).vcpu)
 
 
 @device
 def dequeue(host, g):
     """Take the longest waiter out of the queue of lock g: its pCPU, or ~v if it is off CPU."""
     word = get_word(host, g)
-    put_word_only(host, g, word - word % TICKETS + (word + 1) % TICKETS)
-    return np.int64(place_of(host, g, word).value)
-
-
-@device
-def leave_queue_running(host, g, p, v):
-    """The waiter v of lock g stops running on p; it keeps its place."""
-    ticket = get_word(host, g)
-    while place_of(host, g, ticket).value != p:
-        ticket += 1
-    place_of(host, g, ticket).value = np.int16(~v)
-    vcpu_at(host.vcpus, v).ticket = ticket % TICKETS
-
-
-@device
-def return_to_queue(host, g, p, v):
-    """The waiter v of lock g, which has not been granted it, runs again, on p."""
-    place_of(host, g, vcpu_at(host.vcpus, v).ticket).value = np.int16(p)
+    put_word(host, g, word - word % TICKETS + (word + 1) % TICKETS)
+    return waiter_with(host, g, word)

@@ -105,7 +105,8 @@ TICKETS = 64  # tickets are modulo this; bits 0-5: ticket to be served next
 WORD_FORESEEABLE = 1 << 6  # while nobody intervenes, the order of attempts says who gets it next
 WORD_UNFAIR = 1 << 7  # waiters that stop running do not count as waiting (test_and_set)
 WORD_LINE = 1 << 8  # its waiters have numbers (`line.py`), not places in a ring
-COUNT_UNIT = 1 << 10  # bits 10-19: the holder and those that wait
+COUNT_SHIFT = 10
+COUNT_UNIT = 1 << COUNT_SHIFT  # bits 10-19: the holder and those that wait
 COUNTS = 1024
 WORD_SCALAR = 1 << 20  # every attempt and release is for scalar code
 
@@ -190,7 +191,7 @@ CONFIG = np.dtype(
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
             "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end gives_way has_line divisible short_ns"
+            "window_start window_end gives_way has_line divisible own_queues exchanges short_ns"
         ).split()
     ]
 )
@@ -235,24 +236,26 @@ HOST = _record(
     "lanes present waits guests thresholds timers base_ns measuring histogram streams draws "
     "choices variates newcomers rows free locks pcpus vcpus vms lock_records queues waiters spent scratch "
     "config config_vms item n_row n_pcpu n_vcpu n_vm n_lock seed_low seed_high replication done_until "
-    "next_key other_key edge n_idle n_ready settled_until fragmentation_ns idle_ns next_wake "
-    "n_switches n_reported now course_began scalar_events divisible divided level_at "
+    "next_key other_key horizon first_tile n_tile short_ns edge n_idle n_ready settled_until fragmentation_ns idle_ns "
+    "next_wake n_switches n_reported now course_began scalar_events divisible divided n_on_course "
     "slot slot_end n_slot n_slot_draw tick_at costarting error"
 )
 """What one lane simulates. Among the first are addresses of the lane's part of the course (rows, lanes, free), of the
 present (``present`` of the pCPUs, ``waits`` on them, ``guests``, ``thresholds`` and ``timers`` the keys of what comes
-next on each, ``locks`` the lock words), of draws and choices, and of its
-records; ``waiters`` has TICKETS int16 a lock (`rows.py`); ``spent`` has N_STATES int64 a VM: its vCPUs' time in each
-state that is not yet in its counters; ``scratch`` has room for two int64 a vCPU and two a pCPU; ``variates``
-(`draws.py`) and ``newcomers`` (room for the pCPUs) are shared by the block.
+next on each, ``locks`` the lock words), of draws and choices, and of its records; ``waiters`` has TICKETS int16 a lock
+(`rows.py`); ``spent`` has N_STATES int64 a VM: its vCPUs' time in each state that is not yet in its counters;
+``scratch`` has room for two int64 a vCPU and two a pCPU; ``variates`` (`draws.py`) and ``newcomers`` (room for the
+pCPUs) are shared by the block.
 
 done_until: all events of guests up to it are done; next_key: the next event, as `control.py` has found it; other_key:
-the next one that is not a guest's; edge: the next edge of the measured window or of its parts; settled_until: how far
-idle time, fragmentation and priority inversion are integrated; n_reported: events of the parts that are over; now: the
-instant of the event that scalar code handles; course_began: when the course began; scalar_events: how many events
-scalar code handles before it begins the next; divisible, divided: whether courses can be divided, and whether this one
-is; level_at: up to when some guests are ahead of others after that; slot_end: the next event of the scheduler that is
-not a single pCPU's; tick_at, costarting: see `relaxed_coscheduling`.
+the next one that is not a guest's; horizon: scalar code goes up to it and not beyond; first_tile, n_tile: the tiles of
+pCPUs that scalar code sees to, and short_ns: a time in which guests do too little there for a course; edge: the next
+edge of the measured window or of its parts; settled_until: how far idle time, fragmentation and priority inversion are
+integrated; n_reported: events of the parts that are over; now: the instant of the event that scalar code handles;
+course_began: when the course began; scalar_events: how many events scalar code handles before it begins the next;
+divisible, divided: whether courses can be divided, and whether this one is; n_on_course: how many of its tiles still
+follow theirs; slot_end: the next event of the scheduler that is not a single pCPU's; tick_at, costarting: see
+`relaxed_coscheduling`.
 """
 
 PCPU = _record(
@@ -274,7 +277,7 @@ before the hypervisor intervenes, and -1 if there was none."""
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
 VCPU = _record(
-    "vm state since phase residual slot lock ticket "
+    "vm state since phase residual position lock runs_on "
     "attempt handover spin_since off_since rest_ns debt_ns inherited_ns patience_at "
     "patience_ns outside window spin_loop preempted lhp_cycle next previous "
     "home index wake_at blocked matrix_row queue yielded last_boosted marked "
@@ -283,10 +286,11 @@ VCPU = _record(
     "n_slice n_threshold n_extension n_wakeup n_target n_handover n_switch n_exit n_interrupt threshold_at "
     "beyond_ns timeout_ns number asleep pending n_patience n_check"
 )
-"""home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; phase .. handover:
-the guest's state while off CPU; spin_since: up to where spinning is booked; preempted: 1 if that is why it does not
-run; spin_loop: see `directed_yield`; window: what its spin threshold has grown by; last_boosted, marked: of a VM, kept
-with its first vCPU: the index of the vCPU boosted last, and whether one has told of a long spin.
+"""home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; runs_on: the pCPU on
+which it runs, or ran last; phase .. handover: the guest's state while off CPU; spin_since: up to where spinning is
+booked; preempted: 1 if that is why it does not run; spin_loop: see `directed_yield`; window: what its spin threshold
+has grown by; last_boosted, marked: of a VM, kept with its first vCPU: the index of the vCPU boosted last, and whether
+one has told of a long spin.
 
 Of schedulers: queue: the run queue of one that may run anywhere; yielded: whether it is being queued of its own will;
 charged_at: up to where it has paid for its running, FOREVER while it does not run; queued_at .. granularity_ns: see

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlhp.engine.control import handle, lock_attempt, look, next_at
+from fastlhp.engine.control import handle_here, lock_attempt, look, next_at
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import end_wait, next_cycle, vm_config_on
+from fastlhp.engine.machine import end_wait, grant_off_cpu, next_cycle, vm_config_on
 from fastlhp.engine.rows import (
     dequeue,
     get,
     get_word,
     key_of,
     phase_of,
-    place_of,
     position_of,
     put,
-    put_free,
     put_word,
-    put_word_only,
     vcpu_in,
+    waiter_with,
 )
 from fastlhp.engine.state import (
     COUNT_UNIT,
@@ -40,7 +38,6 @@ from fastlhp.engine.state import (
     LATEST,
     LOCK_MASK,
     LOCK_SHIFT,
-    NEVER,
     ORDER_BITS,
     ORDER_MASK,
     POSITION,
@@ -64,27 +61,31 @@ from fastlhp.engine.vectors import lowest_of, repeat, written
 
 AT_ONCE = 1000
 """Events of one lane after which scalar code turns to the others."""
+BEGINS, OVER, UP_TO_HORIZON = range(3)
 
 
 @device
-def go_on(host):
-    """Let scalar code go on until the course of the lane can begin, and is worth the trouble.
+def go_on(host, least):
+    """Let scalar code go on until the course of the lane, or of a tile, can begin and is worth the trouble.
 
-    True if the replication is over before that.
+    That is BEGINS; before it, the replication may be OVER, or a tile may have come UP_TO_HORIZON. At least so many
+    events are handled.
     """
     config = config_at(host.config, 0)
     n = np.int64(0)
     while True:
-        is_short = (host.other_key >> ORDER_BITS) - next_at(host) < config.short_ns
+        if host.next_key >= host.horizon:
+            return np.int64(UP_TO_HORIZON)
+        is_short = (host.other_key >> ORDER_BITS) - next_at(host) < host.short_ns
         most = np.int64(AT_ONCE) if is_short else host.scalar_events
-        if n >= most and next_at(host) > max(host.done_until, host.level_at):
-            return False
-        if next_at(host) <= host.level_at:
-            most = n + AT_ONCE  # some guests have to catch up with the others
+        if n >= max(most, least) and next_at(host) > host.done_until:
+            return np.int64(BEGINS)
         if n < most and host.next_key < host.other_key and config.gives_way == 0:
             n += let_guests_run(host, most - n)
-        if handle(host):
-            return True
+            if host.next_key >= host.horizon:
+                return np.int64(UP_TO_HORIZON)
+        if handle_here(host):
+            return np.int64(OVER)
         look(host)
         n += 1
 
@@ -92,7 +93,7 @@ def go_on(host):
 @device
 def reconsider(host):
     """The course is at its end: if it was too short to be worth the trouble, the next one has to wait."""
-    if max(host.done_until, host.level_at) - host.course_began < config_at(host.config, 0).short_ns:
+    if host.done_until - host.course_began < host.short_ns:
         host.scalar_events = min(2 * host.scalar_events + 16, AT_ONCE)
     else:
         host.scalar_events = 0
@@ -104,10 +105,8 @@ def let_guests_run(host, most):
 
     These change nothing that comes later but what guests do next, so that the next event is soon found.
     """
-    limit = min(host.other_key, key_of(host.base_ns + REBASE_NS, EDGE))
+    limit = min(min(host.other_key, host.horizon), key_of(host.base_ns + REBASE_NS, EDGE))
     key = host.next_key
-    if key >> ORDER_BITS <= host.level_at:
-        limit = min(limit, key_of(host.level_at + 1, EDGE))
     n = np.int64(0)
     meets = False
     while key < limit and n < most:
@@ -118,9 +117,9 @@ def let_guests_run(host, most):
             meets = True
             limit = min(limit, int64_at(host.thresholds, p).value)
         host.done_until = t
-        key = soonest(host.guests, host.n_row // TILE)
+        key = soonest(host.guests + 8 * TILE * host.first_tile, host.n_tile)
         n += 1
-    if meets:
+    if meets and config_at(host.config, 0).threshold != 0:
         look(host)  # thresholds have come and gone
     else:
         host.next_key = min(key, host.other_key)
@@ -159,8 +158,7 @@ def runs_alone(host, p, key):
         return False
     # The hold time of a cycle, and then the user time after it, stand beside each other.
     drawn = int32_at(host.draws, 2 * (position & CYCLE_OF_VCPU_MASK) + releases).value
-    put_word_only(host, g, word + COUNT_UNIT * (1 - 2 * releases))
-    put_free(host, g, NEVER - (NEVER + 1) * releases)
+    put_word(host, g, word + COUNT_UNIT * (1 - 2 * releases))
     position = (position & ~SLOT_MASK) | ((position + releases) & SLOT_MASK)
     if host.choices != 0:
         position = position_of(host, vcpu_in(position), position & SLOT_MASK)
@@ -174,7 +172,7 @@ def runs_alone(host, p, key):
 
 @device
 def meets_others(host, p, t):
-    """Do the event of the guest on p at t, if it is about a lock for which others wait, in a queue and running."""
+    """Do the event of the guest on p at t, if it is about a lock for which others wait in a queue."""
     position, phase = get(host, POSITION, p), phase_of(host, p)
     g = (position >> LOCK_SHIFT) & LOCK_MASK
     word = get_word(host, g)
@@ -185,16 +183,19 @@ def meets_others(host, p, t):
         | (pcpu.trap != TRAP_NONE)
     ):
         return False
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
     if phase == HOLDING:
-        q = np.int64(place_of(host, g, word).value)
-        if q < 0:
+        q = waiter_with(host, g, word)
+        if q < 0 and (vm_config.patience != 0 or vcpu_at(host.vcpus, ~q).blocked != 0):
             return False
         put_word(host, g, word - COUNT_UNIT)
         dequeue(host, g)
         next_cycle(host, p, t)
-        end_wait(host, q, t)
+        if q < 0:
+            grant_off_cpu(host, g, ~q, t)
+        else:
+            end_wait(host, q, t)
         return True
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
     if phase == USER and vm_config.has_kernel != 0:
         return False
     lock_attempt(vm_config.lock_kind, host, p, g, t)

@@ -44,7 +44,12 @@ _GLOBAL = {"kind": "global", "slice": _exponential("60us")}
 _GANG = {"kind": "gang", "slice": _exponential("60us")}
 _DELAY = {"kind": "delay", "cap": _exponential("20us")}
 _YIELD = {"kind": "yield", "spin_threshold": _THRESHOLD}
-_TO_HOLDER = {"kind": "directed_yield", "target": "holder", "spin_threshold": _THRESHOLD, "boost_slice": "full"}
+_TO_HOLDER = {
+    "kind": "directed_yield",
+    "target": "holder",
+    "spin_threshold": _THRESHOLD,
+    "boost_slice": "full",
+}
 _NONE = {"kind": "none"}
 
 _CASES: tuple[tuple[str, int, tuple[int, ...], str, dict[str, Any], dict[str, Any], dict[str, Any]], ...] = (

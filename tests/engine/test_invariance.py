@@ -205,14 +205,25 @@ def divisible_study(scheduler: str, lock: str, details: str) -> dict[str, Any]:
             vm["user"], vm["hold"] = {"exponential": "60ns"}, {"exponential": "15ns"}
         elif details == "delay":
             study["policy"]["guard"] = {"kind": "delay", "cap": "3us"}
+        elif details == "weights":
+            vm["weight"] = vm["vcpus"]
+        elif details == "long":
+            # Times are counted anew in the middle of it.
+            vm["user"], vm["hold"] = {"exponential": "3ms"}, {"exponential": "700us"}
+    if details == "long":
+        study["study"]["duration"] = "1s"
+        study["policy"]["scheduler"]["slice"] = "20ms"
     return study
 
 
 @pytest.mark.parametrize(
     ("scheduler", "details"),
     [
-        *itertools.product(["round_robin", "relaxed_coscheduling"], ["plain", "choices", "ties", "delay"]),
+        *itertools.product(
+            ["round_robin", "relaxed_coscheduling"], ["plain", "choices", "ties", "delay", "long"]
+        ),
         *itertools.product(["gang"], ["plain", "choices", "ties"]),
+        ("round_robin", "weights"),
     ],
 )
 @pytest.mark.parametrize("lock", ["ticket", "test_and_set"])
@@ -225,6 +236,37 @@ def test_divided_courses(scheduler: str, lock: str, details: str) -> None:
     assert_exact_accounts(configuration, result)
     assert_same(result, block.simulate(encoded, study.seed, range(20), scalar_only=True, lanes=4))
     assert_same(result, block.simulate(encoded, study.seed, range(20), lanes=3))
+    in_parts = block.simulate_parts(encoded, study.seed, range(4), 5)
+    assert_same(in_parts, block.simulate_parts(encoded, study.seed, range(4), 5, scalar_only=True))
+
+
+def free_switches(numbers: range, series: str) -> list[dict[str, Any]]:
+    """Those of the random cases in which vCPUs may change places at once, if only switches took no time: and so here."""
+    cases = [random_case(number, series) for number in numbers]
+    for case in cases:
+        case["host"]["context_switch"] = "0ns"
+    return [case for case in cases if case["policy"]["scheduler"]["kind"] in ("round_robin", "global")]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *free_switches(range(2000, 2080), "case"),
+        *free_switches(range(FIRST_LOCK_CASE + 500, FIRST_LOCK_CASE + 520), "case"),
+        *free_switches(range(FIRST_WEIGHTED + 2000, FIRST_WEIGHTED + 2040), "case"),
+        *free_switches(range(2000, 2060), "guard"),
+    ],
+    ids=lambda case: case["study"]["name"],
+)
+def test_exchanges_are_a_short_cut(case: dict[str, Any]) -> None:
+    """That two vCPUs change places at once is the same as one leaving and the other being dispatched."""
+    study = load(case)
+    encoded = Encoded(study.configurations[0])
+    at_once = block.simulate(encoded, study.seed, range(6))
+    records = encoded._encoding._records
+    assert records["exchanges"].all()
+    records["exchanges"] = 0
+    assert_same(at_once, block.simulate(encoded, study.seed, range(6)))
 
 
 @pytest.mark.parametrize(("vcpus", "divided"), [(4, True), (3, False)])

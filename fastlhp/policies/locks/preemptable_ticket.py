@@ -25,7 +25,6 @@ from fastlhp.engine.machine import (
     is_granted,
     owner_returns,
     put_thresholds,
-    running_on,
     start_handover_or_hold,
     start_hold,
     start_waiting,
@@ -113,7 +112,7 @@ def release(host, p, g, t):
         serve(host, g, number, t)
     lock.out_of_order = 0
     if vcpu.state == RUNNING:
-        grant_running(host, running_on(host, head), g, t)
+        grant_running(host, vcpu_at(host.vcpus, head).runs_on, g, t)
         return np.int64(-1)
     return grant_off_cpu(host, g, head, t)
 
@@ -130,7 +129,7 @@ def serve(host, g, number, t):
             vcpu.patience_ns = vcpu.timeout_ns * (vcpu.number - number)
             if vcpu.state == RUNNING:
                 vcpu.patience_at = t + vcpu.patience_ns
-                put_thresholds(host, running_on(host, v), t)
+                put_thresholds(host, vcpu_at(host.vcpus, v).runs_on, t)
 
 
 @device

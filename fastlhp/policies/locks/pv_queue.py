@@ -29,7 +29,6 @@ from fastlhp.engine.machine import (
     owner_leaves,
     owner_returns,
     put_thresholds,
-    running_on,
     start_hold,
     start_waiting,
 )
@@ -219,7 +218,7 @@ def release(host, p, g, t):
     vcpu = vcpu_at(host.vcpus, head)
     if vcpu.state == RUNNING:
         stop_waiting(host, g, head)
-        grant_running(host, running_on(host, head), g, t)
+        grant_running(host, vcpu_at(host.vcpus, head).runs_on, g, t)
         raise_next(host, g, t)
         return np.int64(-1)
     q = random_beside(host, g) if vcpu.pending == 0 else np.int64(-1)
@@ -237,7 +236,7 @@ def raise_next(host, g, t):
     head = first_in_line(host, g)
     if head >= 0 and vcpu_at(host.vcpus, head).state == RUNNING:
         begin_loop(host, g, head, True, t)
-        put_thresholds(host, running_on(host, head), t)
+        put_thresholds(host, vcpu_at(host.vcpus, head).runs_on, t)
 
 
 @device

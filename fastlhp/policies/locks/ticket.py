@@ -20,7 +20,7 @@ from fastlhp.engine.machine import (
     start_hold,
     start_waiting,
 )
-from fastlhp.engine.rows import count_of, enqueue, get_word, put_word, return_to_queue
+from fastlhp.engine.rows import count_of, enqueue, get_word, put_word
 from fastlhp.engine.state import COUNT_UNIT, WORD_FORESEEABLE, pcpu_at
 from fastlhp.model.policy import LockParameters
 
@@ -66,11 +66,9 @@ def release(host, p, g, t):
 @device
 def resume_wait(host, p, g, t):
     """The waiter on p starts to run: has it been granted lock g? Then it goes on, and the answer is true."""
-    v = pcpu_at(host.pcpus, p).vcpu
-    if is_granted(host, v):
+    if is_granted(host, pcpu_at(host.pcpus, p).vcpu):
         start_handover_or_hold(host, p, g, t)
         return True
-    return_to_queue(host, g, p, v)
     return False
 
 

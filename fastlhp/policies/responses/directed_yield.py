@@ -128,7 +128,7 @@ def inherits(host, left_ns):
 
 
 @device
-def is_candidate(host, p, v, target, owner):
+def is_candidate(host, p, v, target):
     """Whether the sibling v may be run on p in the yielder's place."""
     config = config_at(host.config, 0)
     if vcpu_at(host.vcpus, v).state != READY:
@@ -136,8 +136,6 @@ def is_candidate(host, p, v, target, owner):
     migrate = parameters(config.response_parameters, 0).migrate != 0
     if not may_take(config.scheduler, host, p, v, migrate):
         return False
-    if target == HOLDER:
-        return v == owner
     if target == WAITER:
         return vcpu_at(host.vcpus, v).phase == WAITING and not owns_lock(host, v)
     return True
@@ -154,10 +152,14 @@ def target_of(host, p):
         return next_in_turn(host, p, me)
     g = lock_on(host, p) if yielder.state == RUNNING else yielder.lock
     owner = lock_at(host.lock_records, g).off_owner
+    if target == HOLDER:
+        if owner >= 0 and owner != me and is_candidate(host, p, owner, target):
+            return owner
+        return -1
     first, last = vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu
     n = 0
     for v in range(first, last):
-        if v != me and is_candidate(host, p, v, target, owner):
+        if v != me and is_candidate(host, p, v, target):
             n += 1
     if n == 0:
         return -1
@@ -167,7 +169,7 @@ def target_of(host, p):
         yielder.n_target += 1
         chosen = choice(w0, n)
     for v in range(first, last):
-        if v != me and is_candidate(host, p, v, target, owner):
+        if v != me and is_candidate(host, p, v, target):
             if chosen == 0:
                 return v
             chosen -= 1

@@ -104,9 +104,15 @@ def make_ready(host, v):
 
 
 @device
+def successor(host, p):
+    """Take the vCPU that p runs next out of the queue; -1 if there is none."""
+    return pop(host, 0)
+
+
+@device
 def replace(host, p, t):
     """Let the head of the queue run on p, which is free."""
-    v = pop(host, 0)
+    v = successor(host, p)
     if v >= 0:
         dispatch(host, p, v, t)
 

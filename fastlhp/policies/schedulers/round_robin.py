@@ -69,6 +69,8 @@ class RoundRobin(SchedulerParameters):
         yield from phase_mistakes(self.phase, pcpus, "one for each pCPU")
 
 
+OWN_QUEUES = True
+
 parameters = view(RoundRobin)
 SPREAD = option(RoundRobin, "placement", "spread")
 ALIGNED = option(RoundRobin, "placement", "aligned")
@@ -168,6 +170,9 @@ def make_ready(host, v):
 def pick(host, p):
     """Take the vCPU that p runs next out of its queue; -1 if there is none."""
     return pop(host, p)
+
+
+successor = pick
 
 
 @device
