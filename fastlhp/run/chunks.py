@@ -146,6 +146,7 @@ class _Chunks:
         counts[list(work.gaps)] = [sum(map(len, ranges)) for ranges in work.gaps.values()]
         self._cost = float((self._each * counts)[indices].sum())
         self._rate = _FIRST_GUESS
+        self._is_guess = True
 
     def _add(self, index: int, ranges: Sequence[range], each: float) -> None:
         self._units.extend((index, unit, each * len(unit)) for unit in in_units(ranges))
@@ -161,11 +162,16 @@ class _Chunks:
     def learn(self, sent: _Sent, seconds: float) -> None:
         """Take notice of how long a chunk took."""
         if seconds > 0:
-            self._rate = (self._rate + sent.cost / seconds) / 2
+            rate = sent.cost / seconds
+            self._rate = rate if self._is_guess else (self._rate + rate) / 2
+            self._is_guess = False
 
     def take(self, n_workers: int) -> _Sent | None:
         """Return the next chunk; None if nothing is left."""
-        wanted_s = min(max(self._cost / self._rate / (8 * n_workers), SHORTEST_S), LONGEST_S)
+        left_s = self._cost / self._rate / n_workers
+        wanted_s = min(max(left_s / 8, SHORTEST_S), LONGEST_S)
+        # The last ones are shorter, so that no worker is long alone at work.
+        wanted_s = min(wanted_s, max(left_s / 2, SHORTEST_S / 8))
         at_least = min(_FULL_BLOCK, self._replications // n_workers)
         gaps: dict[int, list[range]] = {}
         cost, n = 0.0, 0

@@ -18,7 +18,7 @@ from studies import PROGRAM, STUDY, Hold, environment, n_shards, prepare, wait_f
 
 import fastlhp
 from fastlhp.errors import FastlhpError
-from fastlhp.run.chunks import execute_chunks, simulate_chunk
+from fastlhp.run.chunks import LONGEST_S, SHORTEST_S, _Chunks, execute_chunks, simulate_chunk
 from fastlhp.run.executors import ExecutorError, Pool, open_pool
 from fastlhp.run.work import Work
 
@@ -240,6 +240,23 @@ def test_a_deadly_configuration_is_left_undone(monkeypatch: pytest.MonkeyPatch, 
         execute_chunks(study, Work(study.replications, range(36)), pool, sink=parts.append)
     missing = set(range(36)) - {part.index for part in parts}
     assert 0 in missing and len(missing) < 18
+
+
+@pytest.mark.parametrize(("whole_s", "longest_s"), [(400.0, LONGEST_S), (60.0, 60 / 16), (10.0, SHORTEST_S)])
+def test_chunks_are_of_a_second_to_ten_and_shorter_at_the_end(
+    tmp_path: Path, whole_s: float, longest_s: float
+) -> None:
+    """As soon as workers have shown how fast they are; in the end both are at work."""
+    study = fastlhp.load(tmp_path / "study.toml", text=STUDY.format(duration="10ms"))
+    chunks = _Chunks(study, Work(4000, range(36)))
+    rate = chunks._cost / whole_s
+    first = chunks.take(2)
+    chunks.learn(first, first.cost / rate)
+    seconds = [sent.cost / rate for sent in iter(lambda: chunks.take(2), None)]
+    assert seconds[0] == pytest.approx(longest_s, rel=0.1)
+    assert max(seconds) < 1.1 * longest_s
+    assert max(seconds[-2:]) < SHORTEST_S / 3
+    assert sum(seconds) + first.cost / rate == pytest.approx(whole_s)
 
 
 def test_a_worker_must_be_of_the_same_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
