@@ -66,7 +66,7 @@ _PREFIX, _SUFFIX, _REFUSED, _TEMPORARY = "shard-", ".npz", ".refused", ".tmp"
 _SESSION, _LINES = "session-", ".jsonl"
 _SHARD_BYTES = 8 * 1024**2
 _PENDING_BYTES = 4 * _SHARD_BYTES
-_OPEN_SHARDS = 6
+_OPEN_SHARDS = 3
 _MAX_BYTES = 2**30
 
 Array = npt.NDArray[Any]
