@@ -1,12 +1,14 @@
 """What executors cost: the same study on threads of one process and on workers, in chunks of about a second.
 
-    python benchmarks/executors.py [--workers N] [--seconds S] [--rounds N] [--executors chunks,processes,dask,mpi]
+    python benchmarks/executors.py [--workers N] [--seconds S] [--rounds N] [--duration TIME]
+                                   [--executors chunks,processes,dask,mpi]
 
 Rounds are interleaved: each executor runs just before threads, and the ratio of the two is taken; medians are printed.
 Workers are started, and have their kernels, before anything is measured. What is not installed is left out. `chunks` is
 the CPU time of cutting, simulating, pickling and unpickling chunks in this one process: it has no workers and no
 transport, but does not mind what else the machine does. For the others let it do nothing else, and have a CPU more than
-there are workers, for what hands out the chunks and takes the results: it needs 2 to 6 % of one.
+there are workers, for what hands out the chunks and takes the results. The shorter replications are, the more results a
+second of work has: those of 20 ms, which take 60 us each, 2 MB; those of 200 ms a tenth of it.
 """
 
 import argparse
@@ -45,10 +47,10 @@ MPI_SETTINGS = {"MPIR_CVAR_NOLOCAL": "1", "MPI4PY_FUTURES_BACKOFF": "0.001"}
 """Ranks that look for work more often than that would take the CPU from the threads that they are compared with."""
 
 
-def study_of(seconds: float, rate: float) -> fastlhp.Study:
-    """Return a study that takes about so long at so many events per second."""
+def study_of(seconds: float, rate: float, duration: str) -> fastlhp.Study:
+    """Return a study of such replications that takes about so long at so many events per second."""
     source = contenders.study_of(contenders.CASES["P4-M2-n4"], 1, 1)
-    source["study"]["duration"] = "20ms"
+    source["study"]["duration"] = duration
     source["sweep"] = {"vm.guest.hold.exponential": [f"{1000 + i}ns" for i in range(CONFIGURATIONS)]}
     study = fastlhp.load(source)
     return study.with_(replications=max(1, round(seconds * rate / estimate_events(study))))
@@ -86,7 +88,7 @@ def pool_of(name: str, workers: int) -> Iterator[Pool]:
         assert pool is not None
         while pool.n_workers() < workers:
             time.sleep(0.1)
-        took(study_of(2 * workers * CHUNK_S, 1e6), workers, pool)
+        took(study_of(2 * workers * CHUNK_S, 1e6, "20ms"), workers, pool)
         yield pool
 
 
@@ -143,7 +145,7 @@ def by_mpi(options: argparse.Namespace) -> list[float]:
     """Return the ratios for MPI, whose workers come with the process that uses them."""
     command = [str(mpiexec()), "-n", str(options.workers + 1), sys.executable, "-m", "mpi4py.futures"]
     command += [__file__, "--inside", "--workers", str(options.workers), "--rounds", str(options.rounds)]
-    command += ["--seconds", str(options.seconds)]
+    command += ["--seconds", str(options.seconds), "--duration", options.duration]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | MPI_SETTINGS)
     found: list[float] = json.loads(done.stdout)
     return found
@@ -151,7 +153,7 @@ def by_mpi(options: argparse.Namespace) -> list[float]:
 
 def measured(name: str, options: argparse.Namespace) -> list[float]:
     """Return the ratio of each round."""
-    study = study_of(options.seconds, options.workers * calibrate())
+    study = study_of(options.seconds, options.workers * calibrate(), options.duration)
     with pool_of(name, options.workers) as pool:
         return [ratio(study, options.workers, pool) for _ in range(options.rounds)]
 
@@ -162,6 +164,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run (default 20)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--duration", default="200ms", help="of each replication (default 200ms)")
     parser.add_argument("--executors", default="chunks,processes,dask,mpi")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -170,7 +173,8 @@ def main() -> None:
         print(json.dumps(measured("mpi", options)))
         return
     print(
-        f"{options.workers} workers, chunks of {CHUNK_S:g} s, runs of {options.seconds:g} s, {options.rounds} rounds"
+        f"{options.workers} workers, chunks of {CHUNK_S:g} s, runs of {options.seconds:g} s, replications of "
+        f"{options.duration}, {options.rounds} rounds"
     )
     for name in options.executors.split(","):
         if not is_there(name):

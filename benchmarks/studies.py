@@ -54,7 +54,9 @@ def speed(study: dict[str, Any], threads: int = 1) -> tuple[float, float]:
 
 def mixed() -> float:
     """Speed of a sweep over hosts, numbers of VMs and policies, relative to that of its parts."""
-    events, seconds = speed(sweep(policy=list(POLICIES), host__pcpus=list(HOSTS), vm__guest__count=list(COUNTS)))
+    events, seconds = speed(
+        sweep(policy=list(POLICIES), host__pcpus=list(HOSTS), vm__guest__count=list(COUNTS))
+    )
     parts = [
         speed(sweep(policy=[policy], host__pcpus=[pcpus], vm__guest__count=[count]))
         for policy, pcpus, count in itertools.product(POLICIES, HOSTS, COUNTS)
