@@ -67,7 +67,6 @@ from fastlhp.engine.state import (
     DEADLINE,
     EDGE,
     FAR,
-    FOREVER,
     GUEST_PHASE,
     HANDOVER,
     HOLDING,
@@ -379,7 +378,7 @@ def narrow(host, tile):
     """Let scalar code see to one tile alone, in which the lane values are those of the tile."""
     host.first_tile = tile
     host.n_tile = 1
-    host.short_ns = min(config_at(host.config, 0).short_ns * (host.n_row // TILE), FOREVER)
+    host.short_ns = min(config_at(host.config, 0).short_ns, FAR) * (host.n_row // TILE)
     host.lanes += 4 * LANES_SIZE * (tile + 1)
 
 
