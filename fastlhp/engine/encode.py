@@ -90,7 +90,6 @@ class Encoding:
         never = shared.distribution(Constant(state.FOREVER))
         columns |= vms
         columns["exchanges"] = columns.pop("switches_at_once") & columns.pop("can_exchange")
-        columns["own_queues"] = columns["own_queues"] & ~columns["weighted"]
         columns["divisible"] = by_clock_only & (columns["threshold"] == 0)
         columns["threshold"] = np.where(
             (columns["threshold"] == 0) & has_patience, never, columns["threshold"]
