@@ -350,9 +350,9 @@ def begin_course(host, first, end):
 #
 # When the course of a tile ends, scalar code sees to that tile alone, and it goes on. All stop at the same instant, the
 # horizon, when something concerns them all: the edge of the window, say. With a scheduler of `own_queues` nothing else
-# does; with another, whatever the hypervisor does on one pCPU may concern the others. So the clock of scalar code may go
-# back, from tile to tile. The integrals of the host (`machine.settle`) mind that as little as they mind the order of a
-# sum: between two events that change what a vCPU adds to them, exactly the time between these two is added for it.
+# does; with another, whatever the hypervisor does on one pCPU may concern the others. So the clock of scalar code may
+# go back, from tile to tile. The integrals of the host (`machine.settle`) mind that as little as they mind the order of
+# a sum: between two events that change what a vCPU adds to them, exactly the time between these two is added for it.
 
 
 @device
