@@ -183,10 +183,9 @@ def meets_others(host, p, t):
         | (pcpu.trap != TRAP_NONE)
     ):
         return False
-    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
     if phase == HOLDING:
         q = waiter_with(host, g, word)
-        if q < 0 and (vm_config.patience != 0 or vcpu_at(host.vcpus, ~q).blocked != 0):
+        if q < 0 and vcpu_at(host.vcpus, ~q).blocked != 0:
             return False
         put_word(host, g, word - COUNT_UNIT)
         dequeue(host, g)
@@ -196,6 +195,7 @@ def meets_others(host, p, t):
         else:
             end_wait(host, q, t)
         return True
+    vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)
     if phase == USER and vm_config.has_kernel != 0:
         return False
     lock_attempt(vm_config.lock_kind, host, p, g, t)
