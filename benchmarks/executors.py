@@ -184,8 +184,8 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Measure what executors cost beside threads.")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each run (default 8)")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=12.0, help="of each run (default 12)")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--duration", default="200ms", help="of each replication (default 200ms)")
     parser.add_argument("--executors", default="chunks,processes,dask,mpi")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
