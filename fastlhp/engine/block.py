@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlhp.engine import state
-from fastlhp.engine.control import deadline_of, handle, look
-from fastlhp.engine.course import interrupt, narrow, resume, start_tile, stop_tile, widen
+from fastlhp.engine.control import handle, look
+from fastlhp.engine.course import begin_course, end_course, interrupt, narrow, resume, widen
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit
@@ -102,7 +102,7 @@ def _act(host, block, least):
     while not is_resting(host):
         if go_on(host, least) == BEGINS:
             host.course_began = host.done_until
-            resume(host, deadline_of(host))
+            resume(host)
             block.n_divided += host.divided
             return
         _finish(host, block)
@@ -157,10 +157,10 @@ def _intervene_in_tile(hosts, ends, tile):
         host = host_at(hosts, np.int64(lane))
         ends &= ends - _LOWEST
         narrow(host, tile)
-        stop_tile(host)
+        end_course(host)
         look(host)
         if go_on(host, 1) == BEGINS:
-            start_tile(host)
+            begin_course(host)
         else:
             host.n_on_course -= 1
             if host.n_on_course == 0:

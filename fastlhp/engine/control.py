@@ -43,6 +43,8 @@ from fastlhp.engine.machine import (
 )
 from fastlhp.engine.rows import (
     cycle_of,
+    end_pcpu,
+    first_pcpu,
     get,
     get_timer,
     kernel_drawn,
@@ -645,9 +647,9 @@ def wake(host, t):
 
 @device
 def deadline_of(host):
-    """Up to when the guests of the lane may go on by themselves."""
+    """Up to when the guests that scalar code sees to may go on by themselves."""
     deadline = min(host.edge - 1, min(host.slot_end, host.next_wake))
-    for p in range(host.n_pcpu):
+    for p in range(first_pcpu(host), end_pcpu(host)):
         deadline = min(deadline, get_timer(host, p))
     if config_at(host.config, 0).gives_way != 0:
         for p in range(host.n_pcpu):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastlhp.engine.control import deadline_of
 from fastlhp.engine.jit import device
 from fastlhp.engine.line import (
     all_in_line_run,
@@ -33,12 +34,13 @@ from fastlhp.engine.machine import (
 from fastlhp.engine.rows import (
     count_of,
     dequeue,
+    end_pcpu,
     enqueue,
     find_all_earliest,
+    first_pcpu,
     get,
     get_course,
     get_threshold,
-    get_timer,
     get_until,
     get_word,
     hold_drawn,
@@ -151,19 +153,17 @@ def interrupt(host):
     """Put the present of the lane where its course is at the deadline, with all events of guests up to then done."""
     if host.divided != 0:
         join_tiles(host)
-        return
-    at = get_deadline(host)
-    host.done_until = host.base_ns + at
-    end_course(host, 0, host.n_pcpu, at)
-    if config_at(host.config, 0).has_line != 0:
-        for p in range(host.n_pcpu):
-            if is_spinning(host, p) and get_word(host, lock_on(host, p)) & WORD_LINE != 0:
-                follow_line(host, p, lock_on(host, p), host.done_until)
+    else:
+        end_course(host)
 
 
 @device
-def end_course(host, first, end, at):
-    """Put the present of some pCPUs, ``first`` .. ``end`` - 1, where their course is at an instant."""
+def end_course(host):
+    """`interrupt`, of the tiles that scalar code sees to."""
+    at = get_deadline(host)
+    host.done_until = host.base_ns + at
+    lane_value(host, DEADLINE).value = np.int32(-1)
+    first, end = first_pcpu(host), end_pcpu(host)
     newcomers = int64_array(host.newcomers, host.n_pcpu)
     n_new = np.int64(0)
     for p in range(first, end):
@@ -184,6 +184,10 @@ def end_course(host, first, end, at):
             n_new += 1
     for i in range(n_new):
         count_waiter(host, newcomers[i])
+    if config_at(host.config, 0).has_line != 0:
+        for p in range(first, end):
+            if is_spinning(host, p) and get_word(host, lock_on(host, p)) & WORD_LINE != 0:
+                follow_line(host, p, lock_on(host, p), host.done_until)
 
 
 @device
@@ -295,15 +299,12 @@ def count_waiter(host, p):
 
 
 @device
-def resume(host, deadline):
-    """Let the course of the lane begin where its present is; it holds up to a deadline, when the hypervisor may act."""
+def resume(host):
+    """Let the course of the lane begin where its present is; it holds up to when the hypervisor may act."""
     if host.divisible != 0:
         start_tiles(host)
-        return
-    lane_value(host, DEADLINE).value = np.int32(min(deadline - host.base_ns, REBASE_NS))
-    for g in range(host.n_lock):
-        put_lock(host, g)
-    begin_course(host, 0, host.n_pcpu)
+    else:
+        begin_course(host)
 
 
 @device
@@ -314,8 +315,17 @@ def put_lock(host, g):
 
 
 @device
-def begin_course(host, first, end):
-    """Let the course of some pCPUs, ``first`` .. ``end`` - 1, begin where their present is."""
+def begin_course(host):
+    """`resume`, of the tiles that scalar code sees to."""
+    deadline = min(deadline_of(host), last_before(host.horizon))
+    lane_value(host, DEADLINE).value = np.int32(min(deadline - host.base_ns, REBASE_NS))
+    for m in range(host.n_vm):
+        vm_config = vm_config_at(host.config_vms, m)
+        first_lock = vm_config.first_lock
+        if host.divisible == 0 or lock_at(host.lock_records, first_lock).tile == host.first_tile:
+            for g in range(first_lock, first_lock + vm_config.n_lock):
+                put_lock(host, g)
+    first, end = first_pcpu(host), end_pcpu(host)
     # Those that hold a lock are listed from the front on, those that wait for one from the back on.
     pcpus = int64_array(host.newcomers, host.n_pcpu)
     n_holding, first_waiting = np.int64(0), end - first
@@ -418,37 +428,10 @@ def start_tiles(host):
     host.scalar_events = 0
     for tile in range(host.n_row // TILE):
         narrow(host, tile)
-        start_tile(host)
+        begin_course(host)
         widen(host)
     host.divided = 1
     host.n_on_course = host.n_row // TILE
-
-
-@device
-def start_tile(host):
-    """Let the course of the tile begin that scalar code sees to; it holds up to what its pCPUs do next."""
-    first = TILE * host.first_tile
-    end = min(first + TILE, host.n_pcpu)
-    deadline = last_before(host.horizon)
-    for p in range(first, end):
-        deadline = min(deadline, get_timer(host, p))
-    lane_value(host, DEADLINE).value = np.int32(deadline - host.base_ns)
-    for m in range(host.n_vm):
-        vm_config = vm_config_at(host.config_vms, m)
-        if lock_at(host.lock_records, vm_config.first_lock).tile == host.first_tile:
-            for g in range(vm_config.first_lock, vm_config.first_lock + vm_config.n_lock):
-                put_lock(host, g)
-    begin_course(host, first, end)
-
-
-@device
-def stop_tile(host):
-    """Put the present of the tile that scalar code sees to where its course is at its deadline."""
-    first = TILE * host.first_tile
-    at = get_deadline(host)
-    host.done_until = host.base_ns + at
-    lane_value(host, DEADLINE).value = np.int32(-1)
-    end_course(host, first, min(first + TILE, host.n_pcpu), at)
 
 
 @device

@@ -113,6 +113,18 @@ def get_timer(host, p):
 
 
 @device
+def first_pcpu(host):
+    """The first pCPU of the tiles that scalar code sees to."""
+    return TILE * host.first_tile
+
+
+@device
+def end_pcpu(host):
+    """The first pCPU after those of the tiles that scalar code sees to."""
+    return min(TILE * (host.first_tile + host.n_tile), host.n_pcpu)
+
+
+@device
 def slot_of(host, p):
     """The cycle, as its place among the draws, in which the vCPU on p is."""
     return get(host, POSITION, p) & SLOT_MASK

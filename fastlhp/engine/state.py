@@ -198,10 +198,11 @@ CONFIG = np.dtype(
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
-``threshold`` is never reached if only locks have thresholds; ``divisible`` says that nothing but the clock brings the
-hypervisor in; ``gives_way`` says that some locks are not always tried
-for, ``has_line`` that some have a line (`line.py`) and are foreseeable; ``short_ns`` is a time in which guests do so
-little that their course is not worth the trouble (`block.py`)."""
+``threshold`` is never reached if only locks have thresholds; ``gives_way`` says that some locks are not always tried
+for, ``has_line`` that some have a line (`line.py`) and are foreseeable, ``divisible`` that nothing but the clock brings
+the hypervisor in, ``own_queues`` that each pCPU has a queue of its own, ``exchanges`` that two vCPUs may change places
+at once (`dispatch.exchange`); ``short_ns`` is a time in which guests do so little that their course is not worth the
+trouble (`stretches.py`)."""
 
 VM_CONFIG = np.dtype(
     [
