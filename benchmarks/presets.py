@@ -21,6 +21,7 @@ from typing import Any
 import fastlhp
 from fastlhp.bench.contenders import CASES, REMEDIES, compile_scalar, scalar_runner, study_of
 from fastlhp.model.presets import preset_names
+from fastlhp.run.tailor import tailor_for
 
 REPLICATIONS = 512
 DECISIONS = (
@@ -56,7 +57,9 @@ def main() -> int:
             rates, ratios, share = [], [], 0.0
             for number in range(rounds + 1):
                 before = run_c(case, 64, number).rate
-                results = fastlhp.run(study(name, REPLICATIONS), threads=1)
+                loaded = fastlhp.load(study(name, REPLICATIONS))
+                tailor_for(loaded, least_s=0)
+                results = fastlhp.run(loaded, threads=1)
                 events = float(results.timing["events"])
                 rate = events / float(results.timing["engine_seconds"])
                 after = run_c(case, 64, number).rate

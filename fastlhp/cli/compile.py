@@ -14,24 +14,38 @@ __all__ = ["command"]
 def command(study: str | None) -> None:
     """Compile the simulator and keep the result, so that no later run has to.
 
-    The first run on a machine compiles for some twenty seconds. Batch jobs that start together would all do so at
+    The first run on a machine compiles for some ten seconds. Batch jobs that start together would all do so at
     once; with this command one does it for all. What is kept lies in the folder FASTLHP_CACHE_DIR, by default in the
     user's cache folder, and serves every process with the same sources, Python, Numba and CPU. The sources are also
     the policies of your own that a study names.
+
+    With a study, code is also made for configurations with the same policies and sizes, of which there is a minute's
+    work or more. It gives the same results, and is up to a fifth faster. That takes two or three seconds for each
+    combination; a run that takes minutes makes what it lacks while it goes on.
     """
     from fastlhp.engine.jit import cache_directory
     from fastlhp.errors import FastlhpError
     from fastlhp.model.study import load
     from fastlhp.run.execute import compile_kernel
 
-    if study is not None:
-        load(study)
+    loaded = load(study) if study is not None else None
     folder = cache_directory()
     if folder is None:
         raise FastlhpError("there is no folder to keep the compiled code in; set FASTLHP_CACHE_DIR to one")
     before = {path.name for path in folder.iterdir()}
     started = time.perf_counter()
     compile_kernel()
+    if loaded is not None:
+        from fastlhp.run.tailor import tailor_for
+
+        n_made, n = tailor_for(loaded, report=_report)
+        few = "" if n_made == n else "; of the others there is too little to do"
+        click.echo(f"code for {n_made} of {n} combinations of policies and sizes{few}", err=True)
     new = {path.name for path in folder.iterdir()} - before
     took = time.perf_counter() - started
     click.echo(f"{'compiled' if new else 'already compiled'} ({took:.1f} s): {folder}")
+
+
+def _report(done: int, n: int) -> None:
+    if done % 10 == 0 and done > 0:
+        click.echo(f"{done} of {n} combinations", err=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from fastlhp.engine.jit import device
-from fastlhp.engine.machine import book, book_waits, consumed, look_out, settle, settle_spinner
-from fastlhp.engine.rows import is_spinning
+from fastlhp.engine.machine import book_waits, consumed, look_out, settle, settle_lock, spend
 from fastlhp.engine.state import (
     BROKEN_ACCOUNTS,
     COSTOPPED,
@@ -31,14 +30,17 @@ from fastlhp.engine.state import (
 def book_all(host, t):
     """Bring every account up to t."""
     settle(host, t)
+    for g in range(host.n_lock):
+        settle_lock(host, g, t)
     for p in range(host.n_pcpu):
-        book_waits(host, p)
-        if is_spinning(host, p):
-            settle_spinner(host, p, t)
+        if pcpu_at(host.pcpus, p).vcpu >= 0:
+            book_waits(host, p)
     for v in range(host.n_vcpu):
-        book(host, v, t)
+        spend(host, v, vcpu_at(host.vcpus, v).state, t)
     for m in range(host.n_vm):
         book_spent(host, m)
+    for v in range(host.n_vcpu):
+        spend(host, v, vcpu_at(host.vcpus, v).state, -t)
 
 
 @device
@@ -101,9 +103,8 @@ def cross_edge(host, t):
     host.idle_ns = 0
     host.fragmentation_ns = 0
     host.measuring = 1
-    for p in range(host.n_pcpu):
-        if pcpu_at(host.pcpus, p).vcpu >= 0:
-            look_out(host, p, 0)
+    for m in range(host.n_vm):
+        look_out(host, m, 0)
     host.edge = part_edge(host, item.part + 1)
     return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from fastlhp.engine import state
 from fastlhp.engine.control import handle, look
-from fastlhp.engine.course import begin_course, end_course, interrupt, narrow, resume, widen
+from fastlhp.engine.course import FEWEST_TILES, begin_course, end_course, interrupt, narrow, resume, widen
 from fastlhp.engine.draws import draw_if_due
 from fastlhp.engine.encode import Encoded
 from fastlhp.engine.jit import device, kernel, lowest_bit
+from fastlhp.engine.machine_code import MachineCode
 from fastlhp.engine.memory import allocate
 from fastlhp.engine.passes import (
     WIDTH,
@@ -43,6 +45,7 @@ from fastlhp.engine.state import (
     int32_at,
 )
 from fastlhp.engine.stretches import BEGINS, go_on, reconsider
+from fastlhp.engine.tailoring import Facts
 from fastlhp.engine.waits import lane_value, note_wait
 from fastlhp.errors import FastlhpError
 from fastlhp.results.counters import HOST_COUNTERS, N_BINS, VM_COUNTERS
@@ -312,6 +315,7 @@ class Block:
             }
         )
         self._memory = memory
+        self._code: Callable[[int, int], int] = advance
         self.n_lanes = lanes
         self.rows, self.free, self.lanes = memory["rows"], memory["free"], memory["lanes"]
         self._items = np.zeros(ITEMS, state.ITEM)
@@ -360,6 +364,24 @@ class Block:
         """Whether anything is left to do."""
         return bool(self._shared["n_running"][0] > 0 or self.n_waiting > 0)
 
+    def known(self, facts: Facts) -> Facts:
+        """Return all that is known, given what is known of every configuration that the block has or is given."""
+        shared = self._shared[0]
+        n_tile = int(shared["n_tiles"])
+        own = {(f"block.{name}", int(shared[name])) for name in ("n_tiles", "n_lock_tiles", "lane_bytes")}
+        own |= {(f"block.{name}", int(shared[name])) for name in ("has_choices", "scalar_only")}
+        own.add(("host.n_row", TILE * n_tile))
+        if not shared["has_choices"]:
+            own.add(("host.choices", 0))
+        if n_tile < FEWEST_TILES or ("config.divisible", 0) in facts:
+            own |= {(field, 0) for field in ("host.divisible", "host.divided", "host.first_tile")}
+            own |= {("host.n_tile", n_tile), ("block.n_divided", 0)}
+        return facts | own
+
+    def use(self, code: MachineCode | None) -> None:
+        """Go on with other machine code, whose facts hold for this block (`known`); None for that without any."""
+        self._code = code or advance
+
     def append(self, items: NDArray[Any]) -> NDArray[np.int64]:
         """Give the block more work.
 
@@ -388,7 +410,7 @@ class Block:
 
     def advance(self, n_steps: int) -> bool:
         """Advance by at most so many steps; false when everything is done. Releases the GIL."""
-        advance(self._shared.ctypes.data, n_steps)
+        self._code(self._shared.ctypes.data, n_steps)
         return self.is_busy
 
 
@@ -402,8 +424,9 @@ def simulate(
     *,
     lanes: int | None = None,
     scalar_only: bool = False,
+    tailored: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Simulate some replications of one configuration in this thread.
+    """Simulate some replications of one configuration in this thread; with code made for it, if that is wanted.
 
     Returns
     -------
@@ -411,7 +434,8 @@ def simulate(
     host : ndarray of int64, shape (replication, counter)
     histogram : ndarray of int64, shape (2, bin)
     """
-    vm, host, histogram = simulate_parts(encoded, seed, replications, 1, lanes=lanes, scalar_only=scalar_only)
+    options: dict[str, Any] = {"lanes": lanes, "scalar_only": scalar_only, "tailored": tailored}
+    vm, host, histogram = simulate_parts(encoded, seed, replications, 1, **options)
     return vm[:, 0], host[:, 0], histogram
 
 
@@ -423,6 +447,7 @@ def simulate_parts(
     *,
     lanes: int | None = None,
     scalar_only: bool = False,
+    tailored: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """As `simulate`, with counters of each of so many parts of the window, equal but for a rounding to ns.
 
@@ -438,6 +463,8 @@ def simulate_parts(
     host = np.zeros((n, parts, N_HOST_COUNTERS), np.int64)
     histogram = np.zeros((2, N_BINS), np.int64)
     block = Block(seed, **encoded.room, lanes=lanes, scalar_only=scalar_only)
+    if tailored:
+        block.use(advance.tailor(block.known(encoded.facts)))
     for first in range(0, n, ITEMS):
         part = slice(first, min(first + ITEMS, n))
         items = make_items(encoded, replications[part], vm[part], host[part], histogram)

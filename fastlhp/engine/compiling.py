@@ -43,7 +43,7 @@ from numba.core.types.functions import BaseFunction
 from numba.core.typing.context import BaseContext as TypingContext
 from numba.core.untyped_passes import FixupArgs, GenericRewrites, ReconstructSSA, TranslateByteCode
 
-from fastlhp.engine.jit import DeviceFunction, Instruction, inlined, parts
+from fastlhp.engine.jit import DeviceFunction, Instruction, inlined, parts, views
 from fastlhp.engine.linking import never_fails
 
 _STATEMENTS = (ir.Assign, ir.Branch, ir.Jump, ir.Return, ir.SetAttr, ir.SetItem)
@@ -226,14 +226,17 @@ class _Lower(Lower):  # type: ignore[misc]
         for block in self.function.blocks:
             for instruction in block.instructions:
                 if instruction.opname in ("load", "store"):
-                    field = getattr(instruction.operands[-1], "field", None)
-                    if field is not None:
-                        instruction.set_metadata("tbaa", self._tag(field))
+                    view, field = getattr(instruction.operands[-1], "field", (None, ""))
+                    if view is not None:
+                        instruction.set_metadata("tbaa", self._tag(view.name, field))
+                        if instruction.opname == "load" and field in view.fixed:
+                            instruction.set_metadata("invariant.load", self.module.add_metadata([]))
 
-    def _tag(self, field: str) -> Any:
+    def _tag(self, record: str, field: str) -> Any:
         """What tells LLVM that different fields of records are in different places; other memory may be anywhere."""
-        root = self.module.add_metadata([MetaDataString(self.module, "fields")])
-        kind = self.module.add_metadata([MetaDataString(self.module, field), root, _ZERO])
+        kind = self.module.add_metadata([MetaDataString(self.module, "fields")])
+        for name in (record, f"{record}.{field}"):
+            kind = self.module.add_metadata([MetaDataString(self.module, name), kind, _ZERO])
         return self.module.add_metadata([kind, kind, _ZERO])
 
     def lower_block(self, block: Any) -> None:
@@ -248,8 +251,16 @@ class _Lower(Lower):  # type: ignore[misc]
             super().lower_block(block)  # fails as well, and says where
             raise
 
+    def lower_expr(self, resty: Any, expr: Any) -> Any:
+        """Translate an expression."""
+        if expr.op == "getattr":
+            _field[:] = self.typeof(expr.value.name), expr.attr
+        return super().lower_expr(resty, expr)
+
     def lower_inst(self, inst: Any) -> None:
         """Translate a statement; without notes for debugging, for which Numba writes out all of them."""
+        if isinstance(inst, ir.SetAttr):
+            _field[:] = self.typeof(inst.target.name), inst.attr
         if isinstance(inst, ir.Assign) and not isinstance(inst.value, ir.Arg):
             name = inst.target.name
             self.storevar(self.lower_assign(self.typeof(name), inst), name)
@@ -352,12 +363,16 @@ def shortcuts() -> Iterator[None]:
                 gc.enable()
 
 
+_field: list[Any] = [None, ""]
+"""Type of the record, and name of the field, that is being read or written."""
+
+
 def _naming_fields(get: Any) -> Any:
-    """``cgutils.get_record_member``: the pointer says which field it points to; one of records of this size."""
+    """``cgutils.get_record_member``: the pointer says which field of which records it points to."""
 
     def get_record_member(builder: Any, record: Any, offset: int, typ: Any) -> Any:
         pointer = get(builder, record, offset, typ)
-        pointer.field = f"{record.type.pointee}+{offset}"
+        pointer.field = views[_field[0]], _field[1]
         return pointer
 
     return get_record_member

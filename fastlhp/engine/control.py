@@ -16,6 +16,7 @@ from fastlhp.engine.dispatch import (
     exchange,
     make_room,
     new_slice,
+    owes_overrun,
     resume_wait,
     run_next,
     take,
@@ -195,7 +196,6 @@ extension_ns = Hook("guard", "extension_ns", default=_no_extension)
 at_release = Hook("guard", "at_release", default=_lets_run)
 expires_in_any_phase = Hook("guard", "expires_in_any_phase", default=_keeps_none)
 service_ns = Hook("guard", "service_ns", default=_no_extension)
-owes_overrun = Hook("guard", "owes_overrun", default=_keeps_none)
 halts = Hook("response", "halts", default=_keeps_none)
 is_directed = Hook("response", "is_directed", default=_keeps_none)
 target_of = Hook("response", "target_of", default=_nobody)
@@ -314,7 +314,7 @@ def keep_rest(host, p, t):
     vcpu_at(host.vcpus, pcpu.vcpu).rest_ns = rest
 
 
-@device
+@inline
 def give_up(host, p, t):
     """The vCPU on p goes to the tail of its queue and another runs."""
     v = pcpu_at(host.pcpus, p).vcpu
@@ -449,8 +449,7 @@ def end_threshold(host, p, t):
     config = config_at(host.config, 0)
     pcpu = pcpu_at(host.pcpus, p)
     vcpu = vcpu_at(host.vcpus, pcpu.vcpu)
-    put_nothing(host, p)
-    if vcpu.patience_at < FOREVER and vcpu.threshold_at > t:
+    if config.loses_patience != 0 and vcpu.patience_at < FOREVER and vcpu.threshold_at > t:
         end_patience(host, p, t)
         return
     if notifies(config.response, host):
@@ -462,7 +461,8 @@ def end_threshold(host, p, t):
         if not begin_exit(host, p, AFTER_HALT, t):
             after_halt(host, p, t)
     else:
-        grow_window(config.response, host, pcpu.vcpu)
+        if config.threshold_max != 0:
+            grow_window(config.response, host, pcpu.vcpu)
         vm_at(host.vms, vcpu.vm).yields += 1
         if not begin_exit(host, p, AFTER_YIELD, t):
             after_yield(host, p, t)
@@ -475,6 +475,7 @@ def end_patience(host, p, t):
     if vcpu.patience_at > t:
         put_thresholds(host, p, t)
         return
+    put_nothing(host, p)
     kind = vm_config_at(host.config_vms, vcpu.vm).lock_kind
     what = lose_patience(kind, host, p, lock_on(host, p), t)
     if what == BLOCK:

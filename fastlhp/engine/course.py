@@ -24,8 +24,10 @@ from fastlhp.engine.line import (
 )
 from fastlhp.engine.machine import (
     attempt_of,
+    begin_spin,
     count_wait,
     draw_threshold,
+    end_spin,
     is_constant,
     put_thresholds,
     start_hold,
@@ -171,8 +173,11 @@ def end_course(host):
         if phase == NOBODY or (phase == WAITING and get(host, BEGIN, p) > at):
             continue
         if phase == WAITING:
-            count_wait(host, p, host.base_ns + get(host, BEGIN, p) - attempt_of(host, p))
+            begin = host.base_ns + get(host, BEGIN, p)
+            count_wait(host, p, begin - attempt_of(host, p))
             dequeue_waiter(host, p, lock_on(host, p))
+            end_spin(host, lock_on(host, p), begin)
+            put(host, GUEST_PHASE, p, HOLDING)
         settle_record(host, p, at)
         is_waiting = False
         if waits_at(host.waits, p).begin == NEVER:
@@ -255,6 +260,7 @@ def place_waiter(host, p, at):
     put(host, POSITION, p, position_of(host, v, slot))
     put(host, GUEST_PHASE, p, WAITING)
     vcpu_at(host.vcpus, v).attempt = host.base_ns + attempt
+    begin_spin(host, lock_on(host, p), host.base_ns + attempt)
     if threshold == 0 or vm_config_on(host, p).quick_ns >= 0:
         put_threshold(host, p, draw_threshold(host, v, host.base_ns + attempt))
     return True

@@ -7,7 +7,6 @@ import numpy as np
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device, inline
 from fastlhp.engine.machine import (
-    book,
     draw_ns,
     is_constant,
     put_on,
@@ -15,6 +14,7 @@ from fastlhp.engine.machine import (
     save_guest,
     set_state,
     settle,
+    spend,
     spin_on,
 )
 from fastlhp.engine.rows import lock_on, put_timer
@@ -52,10 +52,16 @@ def _nobody(host, p):
     return np.int64(-1)
 
 
+@device
+def _owes_none(host):
+    return False
+
+
 slice_begins = Hook("scheduler", "slice_begins", default=_nothing)
 replace = Hook("scheduler", "replace")
 take = Hook("scheduler", "take")
 successor = Hook("scheduler", "successor", default=_nobody)
+owes_overrun = Hook("guard", "owes_overrun", default=_owes_none)
 favourite = Hook("response", "favourite", default=_nobody)
 
 
@@ -79,9 +85,12 @@ def new_slice(host, p, t):
     pcpu.watching = 0
     end, began = np.int64(FOREVER), np.int64(FOREVER)
     if length < FOREVER:
-        end = t + max(length - vcpu.debt_ns, np.int64(1))
+        debt = np.int64(0)
+        if owes_overrun(config_at(host.config, 0).guard, host):
+            debt = vcpu.debt_ns
+            vcpu.debt_ns = 0
+        end = t + max(length - debt, np.int64(1))
         began = end - length
-        vcpu.debt_ns = 0
     pcpu.slice_end = end
     pcpu.slice_began = began
     put_timer(host, p, end)
@@ -98,6 +107,7 @@ def begin_slice(host, p, t):
     vcpu.rest_ns = 0
     if kept > 0:
         pcpu.extended = NOT_EXTENDED
+        pcpu.watching = 0
         pcpu.slice_began = FOREVER
         pcpu.slice_end = t + kept
         put_timer(host, p, pcpu.slice_end)
@@ -125,6 +135,19 @@ def look_at_lock(host, p, t):
 
 
 @device
+def draw_switch(host, v):
+    """Length of a context switch to vCPU v."""
+    switch = config_at(host.config, 0).context_switch
+    if switch == 0:
+        return np.int64(0)
+    if is_constant(switch):
+        return distribution_at(switch, 0).value
+    vcpu = vcpu_at(host.vcpus, v)
+    vcpu.n_switch += 1
+    return draw_ns(host, switch, vcpu, SWITCH, vcpu.n_switch - 1)
+
+
+@device
 def dispatch(host, p, v, t):
     """Give the idle pCPU p to vCPU v, which is in no queue any more."""
     pcpu = pcpu_at(host.pcpus, p)
@@ -133,12 +156,7 @@ def dispatch(host, p, v, t):
     if pcpu.last >= 0 and pcpu.last != v:
         host.n_switches += 1
         vm_at(host.vms, vcpu.vm).context_switches += 1
-        switch = config_at(host.config, 0).context_switch
-        if is_constant(switch):
-            length = distribution_at(switch, 0).value
-        else:
-            vcpu.n_switch += 1
-            length = draw_ns(host, switch, vcpu, SWITCH, vcpu.n_switch - 1)
+        length = draw_switch(host, v)
     set_state(host, v, SWITCHING if length > 0 else RUNNING, t)
     vcpu.window = 1
     host.n_idle -= 1
@@ -167,17 +185,18 @@ def exchange(host, p, v, t):
     pcpu = pcpu_at(host.pcpus, p)
     vcpu = vcpu_at(host.vcpus, v)
     save_guest(host, p, t)
-    book(host, pcpu.vcpu, t)
+    spend(host, pcpu.vcpu, RUNNING, t)
+    spend(host, pcpu.vcpu, READY, -t)
     vcpu_at(host.vcpus, pcpu.vcpu).state = READY
     if pcpu.vcpu != v:
         host.n_switches += 1
         vm_at(host.vms, vcpu.vm).context_switches += 1
-    book(host, v, t)
+    spend(host, v, READY, t)
+    spend(host, v, RUNNING, -t)
     vcpu.state = RUNNING
     vcpu.window = 1
     pcpu.vcpu = v
     pcpu.last = v
-    pcpu.watching = 0
     begin_slice(host, p, t)
     restore_guest(host, p, t)
     look_at_lock(host, p, t)

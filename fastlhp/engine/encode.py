@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlhp.engine import state
-from fastlhp.engine.parameters import ALIGNED_PHASE, RANDOM_PHASE, record_type, words_of
+from fastlhp.engine.facts import VARIES, Known, distinct, of_configurations, of_vms
+from fastlhp.engine.parameters import ALIGNED_PHASE, RANDOM_PHASE, record_name, record_type, words_of
 from fastlhp.engine.quantiles import segments
+from fastlhp.engine.tailoring import Facts
 from fastlhp.model.configuration import Choice, Configuration, HostSpec, Parts, VmSpec
 from fastlhp.model.distributions import Constant, Distribution, Exponential
 from fastlhp.model.policy import (
@@ -26,7 +28,7 @@ from fastlhp.model.policy import (
 )
 from fastlhp.policies import FAMILIES, kinds
 
-SHORT_PHASES = 10
+SHORT_PHASES = 5
 """Fewer guest phases than that before the next intervention are left to scalar code. Measured."""
 _Row = dict[str, Any]
 _Columns = dict[str, NDArray[Any]]
@@ -76,6 +78,8 @@ class Encoding:
         Whether their lanes need the vector passes for kernel phases, several locks and HLT.
     warmup_ns : ndarray of int64, shape (configuration,)
         Length of the warm-up.
+    known : Known
+        What is known of them beforehand.
     """
 
     def __init__(self, parts: Parts, shared: Shared | None = None) -> None:
@@ -83,7 +87,7 @@ class Encoding:
         host = _columns(parts.host, shared.host)
         columns = host | _columns(parts.guard, shared.guard)
         columns |= _columns(parts.scheduler, shared.scheduler) | _columns(parts.response, shared.response)
-        vms, self._vms = shared.vms(parts)
+        vms, self._vms, known_of_vms = shared.vms(parts)
         has_patience, is_scalar = vms.pop("has_patience"), vms.pop("is_scalar")
         by_clock_only = vms.pop("by_clock_only")
         phase_ns, self.needs_choice = vms.pop("phase_ns"), vms.pop("needs_choice")
@@ -91,9 +95,9 @@ class Encoding:
         columns |= vms
         columns["exchanges"] = columns.pop("switches_at_once") & columns.pop("can_exchange")
         columns["divisible"] = by_clock_only & (columns["threshold"] == 0)
-        columns["threshold"] = np.where(
-            (columns["threshold"] == 0) & has_patience, never, columns["threshold"]
-        )
+        is_never = (columns["threshold"] == 0) & has_patience
+        columns["threshold"] = np.where(is_never, never, columns["threshold"])
+        columns["threshold_ns"] = np.where(is_never, state.FOREVER, columns["threshold_ns"])
         columns["window_start"] = parts.warmup_ns
         columns["window_end"] = parts.warmup_ns + parts.duration_ns
         short_ns = np.rint(SHORT_PHASES * phase_ns / host["n_pcpu"])
@@ -102,6 +106,11 @@ class Encoding:
         for name, column in columns.items():
             self._records[name] = column
         self.address = _addresses(self._records)
+        policies = [
+            Known.each([shared.known_of(policy) for policy in choice.variants], choice.which)
+            for choice in (parts.scheduler, parts.guard, parts.response)
+        ]
+        self.known = of_configurations(self._records, known_of_vms, *policies)
         self.warmup_ns = parts.warmup_ns
         self.n_pcpu, self.n_lock, self.n_vcpu, self.n_vm = (
             columns[name] for name in ("n_pcpu", "n_lock", "n_vcpu", "n_vm")
@@ -126,6 +135,8 @@ class Encoded:
         As of `Encoding`.
     needs_choice : bool
         As of `Encoding`.
+    facts : Facts
+        What is known of it beforehand.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -135,6 +146,7 @@ class Encoded:
         self.n_pcpu, self.n_lock = int(it.n_pcpu[0]), int(it.n_lock[0])
         self.n_vcpu, self.n_vm = int(it.n_vcpu[0]), int(it.n_vm[0])
         self.needs_choice = bool(it.needs_choice[0])
+        (self.facts,) = it.known.facts
 
     @property
     def room(self) -> dict[str, Any]:
@@ -148,16 +160,6 @@ def _columns(choice: Choice[Any], encode: Callable[[Sequence[Any]], _Columns]) -
     return {name: column[choice.which] for name, column in encode(choice.variants).items()}
 
 
-def _distinct(*numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each combination of numbers occurs first, and which of these each element has."""
-    code = np.zeros(len(numbers[0]), np.int64)
-    one = np.zeros(1, np.int64)
-    for each in numbers:
-        if each.any():  # of most groups there is one variant only
-            _, one, code = np.unique(code * (each.max() + 1) + each, return_index=True, return_inverse=True)
-    return one, code
-
-
 class Shared:
     """Records of what configurations have in common: distributions, policies, locks. Each is encoded once."""
 
@@ -166,6 +168,7 @@ class Shared:
         self._distributions: dict[Distribution | None, int] = {None: 0}
         self._policies: dict[PolicyParameters, int] = {}
         self._locks: dict[tuple[object, ...], _Row] = {}
+        self._options: dict[PolicyParameters, Facts] = {}
         # Asked anew by each of these: a policy of one's own changes the numbers.
         self._kinds = {family: list(kinds(family)) for family in FAMILIES}
 
@@ -178,10 +181,13 @@ class Shared:
         """Fields of a configuration that its host decides, for each of some hosts."""
         return {
             "n_pcpu": np.array([host.pcpus for host in hosts]),
-            "context_switch": self.distributions([host.context_switch for host in hosts]),
-            "vm_exit": self.distributions([host.vm_exit for host in hosts]),
+            "context_switch": self._unless_zero([host.context_switch for host in hosts]),
+            "vm_exit": self._unless_zero([host.vm_exit for host in hosts]),
             "switches_at_once": np.array([host.context_switch.is_zero for host in hosts]),
         }
+
+    def _unless_zero(self, times: Sequence[Distribution]) -> NDArray[np.int64]:
+        return self.distributions([None if time.is_zero else time for time in times])
 
     def scheduler(self, schedulers: Sequence[SchedulerParameters]) -> _Columns:
         """As `host`, of schedulers."""
@@ -203,8 +209,12 @@ class Shared:
             getattr(each, "window_max", None) if getattr(each, "window_grow", 1) > 1 else None
             for each in responses
         ]
+        thresholds = [getattr(each, "spin_threshold", None) for each in responses]
         return self._policy("response", responses) | {
-            "threshold": self.distributions([getattr(each, "spin_threshold", None) for each in responses]),
+            "threshold": self.distributions(thresholds),
+            "threshold_ns": np.array(
+                [each.value_ns if isinstance(each, Constant) else -1 for each in thresholds]
+            ),
             "threshold_max": np.array([each.value_ns if each is not None else 0 for each in largest]),
         }
 
@@ -214,8 +224,8 @@ class Shared:
             f"{family}_parameters": self.parameters(policies),
         }
 
-    def vms(self, parts: Parts) -> tuple[_Columns, NDArray[Any]]:
-        """As `host`, of VMs under the responses of configurations; a column for each of these, and the VMs' records.
+    def vms(self, parts: Parts) -> tuple[_Columns, NDArray[Any], Known]:
+        """As `host`, of VMs under the responses of configurations; and the VMs' records, and what is known of the VMs.
 
         Beside fields there are columns of what else has to be known: ``needs_choice``, ``has_patience`` (whether any
         lock has a threshold of its own), ``is_scalar`` (whether all want scalar code), ``by_clock_only`` (whether no
@@ -226,13 +236,13 @@ class Shared:
         numbers = [waits.setdefault(_waits(each), len(waits)) for each in parts.response.variants]
         wait = np.array(numbers)[parts.response.which]
         # All that follows is done once for each combination of waits and groups, and of a group once for each pair.
-        one, which = _distinct(wait, *(group.which for group in parts.groups))
+        one, which = distinct(len(wait), wait, *(group.which for group in parts.groups))
         wait = wait[one]
         pairs: list[tuple[VmSpec, _Waits]] = []
         pair, count = np.empty((2, len(one), len(parts.groups)), np.int64)
         for position, group in enumerate(parts.groups):
             variant = group.which[one]
-            first, number = _distinct(variant, wait)
+            first, number = distinct(len(wait), variant, wait)
             pair[:, position] = len(pairs) + number
             count[:, position] = np.array([each.count for each in group.variants])[variant]
             models = [group.variants[v].model for v in variant[first].tolist()]
@@ -241,6 +251,7 @@ class Shared:
         specs = [spec for spec, _ in pairs]
         phases_ns = np.array([spec.vcpus * (spec.user.mean_ns + spec.hold.mean_ns) for spec in specs])
         gives_way = np.array([hasattr(_policy(spec.lock), "tries_until") for spec in specs])
+        loses_patience = np.array([hasattr(_policy(spec.lock), "lose_patience") for spec in specs])
         n_vm, n_vcpu = count.sum(axis=1), (count * table["n_vcpu"][pair]).sum(axis=1)
 
         def any_of(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -262,6 +273,7 @@ class Shared:
             "vms": _addresses(records)[begin],
             "weighted": lightest < heaviest,
             "gives_way": any_of(gives_way),
+            "loses_patience": any_of(loses_patience | (words & state.WORD_LINE != 0)),
             "has_line": any_of(words & in_line == in_line),
             "needs_choice": any_of(table["has_choice"] != 0),
             "has_patience": any_of(table["patience"] != 0),
@@ -274,7 +286,8 @@ class Shared:
             ),
             "phase_ns": (count * phases_ns[pair]).sum(axis=1) / (2 * n_vcpu),
         }
-        return {name: column[which] for name, column in columns.items()}, records
+        known = of_vms(records, begin)[which]
+        return {name: column[which] for name, column in columns.items()}, records, known
 
     def _vm_records(self, pairs: Sequence[tuple[VmSpec, _Waits]]) -> NDArray[Any]:
         """Records of VMs, each as if it were the first."""
@@ -341,11 +354,25 @@ class Shared:
         for cls in {type(each): None for each in new}:
             these = [each for each in new if type(each) is cls]
             records = np.zeros(len(these), record_type(cls))
+            options = {}
             for name in cls.model_fields:
-                records[name] = self._numbers(cls, name, [getattr(each, name) for each in these])
+                values = [getattr(each, name) for each in these]
+                records[name] = self._numbers(cls, name, values)
+                is_option = [isinstance(value, (str, int)) for value in values]
+                if any(is_option):
+                    options[f"{record_name(cls)}.{name}"] = np.where(is_option, records[name], VARIES)
+            known = Known.of(len(these), options)
+            self._options.update(zip(these, map(known.facts.__getitem__, known.which), strict=True))
             self._alive.append(records)
             self._policies.update(zip(these, _addresses(records).tolist(), strict=True))
         return np.array([self._policies[each] for each in policies])
+
+    def known_of(self, policy: PolicyParameters) -> Facts:
+        """Return the options of a policy that is encoded, and of the one that it builds on."""
+        options = self._options[policy]
+        if isinstance(policy, SchedulerParameters) and (base := policy.base_policy()) is not policy:
+            options |= self._options[base]
+        return options
 
     def _numbers(
         self, cls: type[PolicyParameters], name: str, values: Sequence[Any]

@@ -11,7 +11,7 @@ import inspect
 import sys
 from typing import Any
 
-from fastlhp.engine.jit import DeviceFunction, compile_device
+from fastlhp.engine.jit import DeviceFunction, compile_device, inlined
 from fastlhp.policies import kinds
 
 
@@ -40,7 +40,9 @@ class Hook(DeviceFunction):
     def dispatcher(self) -> Any:
         """The compiled question: ``if kind == 0: ... elif kind == 1: ...``."""
         if self._dispatcher is None:
-            self._dispatcher = compile_device(_choice_of(self.implementations()))
+            choice = _choice_of(self.implementations())
+            inlined.add(choice)
+            self._dispatcher = compile_device(choice)
         return self._dispatcher
 
 

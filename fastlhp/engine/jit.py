@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from fastlhp.cache import cache_folder
 from fastlhp.engine.linking import flat
 from fastlhp.engine.machine_code import MachineCode, surroundings_hash, write_code
+from fastlhp.engine.tailoring import Claim, Facts, make_room, path_for, read_modules, translate, write_modules
 from fastlhp.policies import own_files
 
 _getting_ready = threading.RLock()
@@ -158,11 +160,22 @@ class RecordView(Instruction):
 
     Scalar code of a lane passes single addresses around instead of dozens of arrays: calls stay cheap and
     fields keep their names. Reading or writing a field of the view is one machine instruction.
+
+    Parameters
+    ----------
+    name : str
+        What the records are. LLVM knows by it that fields of others are in other places.
+    dtype : numpy.dtype
+        Of a record.
+    fixed : iterable of str, optional
+        Fields that nothing changes while a kernel runs.
     """
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, name: str, dtype: np.dtype[Any], fixed: Iterable[str] = ()) -> None:
         def define(numba: Any, ir: Any) -> Any:
             record = numba.from_dtype(dtype)
+            if views.setdefault(record, self).name != name:
+                raise TypeError(f"records {name!r} and {views[record].name!r} have the same fields")
 
             def view(typing_context: Any, address: Any, index: Any) -> Any:
                 def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -175,7 +188,13 @@ class RecordView(Instruction):
             return view
 
         super().__init__(define)
+        self.name = name
         self.dtype = dtype
+        self.fixed = frozenset(fixed)
+
+
+views: dict[Any, RecordView] = {}
+"""The view of each of Numba's record types."""
 
 
 class ArrayView(Instruction):
@@ -229,19 +248,22 @@ class Kernel:
     """An entry from Python into machine code: takes int64, that is numbers and addresses, and returns one or nothing.
 
     Compiled when it is first called, and kept on disk as object files: a later process loads them without Numba,
-    whose start alone takes longer than a small study.
+    whose start alone takes longer than a small study. Its LLVM code is kept as well, for `tailor`.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
-        self._code: MachineCode | None = None
+        self.forget()
         _compiled.add(self)
 
     def forget(self) -> None:
         """Compile anew at the next call."""
-        self._code = None
+        self._code: MachineCode | None = None
+        self._path: Path | None = None
+        self._modules: list[tuple[str, str]] = []
+        self._tailored: dict[Facts, MachineCode] = {}
 
     def compile(self) -> Any:
         """Numba's result of compiling the function, which is not kept."""
@@ -258,7 +280,7 @@ class Kernel:
             )
         return compiled
 
-    def _path(self) -> Path | None:
+    def _find_path(self) -> Path | None:
         """Where the machine code is kept; None if nowhere, as that of functions which `sources_hash` does not know."""
         is_known = PACKAGE in Path(self.function.__code__.co_filename).parents
         directory = cache_directory() if is_known else None
@@ -272,15 +294,47 @@ class Kernel:
         """The machine code: from the cache, or made and put there."""
         with _getting_ready:
             if self._code is None:
-                path = self._path()
+                path = self._path = self._find_path()
                 self._code = MachineCode.read(path, self._n_arguments) if path else None
             if self._code is None:
                 compiled = self.compile()
                 symbol, code = compiled.fndesc.llvm_func_name, compiled.library.machine_code
                 self._code = MachineCode.load(code, symbol, self._n_arguments)
                 if path:
+                    write_modules(path.with_suffix(".llvm"), compiled.library.modules)
                     write_code(path, symbol, code)
+                else:
+                    self._modules = compiled.library.modules
             return self._code
+
+    def tailored(self, facts: Facts) -> MachineCode | None:
+        """Machine code that takes facts for granted, if `tailor` has made it, in whatever process."""
+        if facts not in self._tailored and self._path:
+            code = MachineCode.read(path_for(self._path, facts), self._n_arguments)
+            if code is not None:
+                self._tailored[facts] = code
+        return self._tailored.get(facts)
+
+    def tailor(self, facts: Facts) -> MachineCode | None:
+        """Make machine code that takes facts for granted, which takes seconds.
+
+        None if the LLVM code is not there any more, or another process is making it.
+        """
+        self._ready()
+        if (code := self.tailored(facts)) is not None:
+            return code
+        path = self._path and path_for(self._path, facts)
+        with Claim(path) if path else nullcontext(True) as is_ours:
+            modules = self._modules or (read_modules(self._path.with_suffix(".llvm")) if self._path else [])
+            if not is_ours or not modules:
+                return None
+            (_, symbol), *_ = modules
+            parts = translate(modules, facts)
+            code = self._tailored[facts] = MachineCode.load(parts, symbol, self._n_arguments)
+            if path:
+                write_code(path, symbol, parts)
+                make_room(path)
+        return code
 
     def __call__(self, *arguments: int) -> int:
         return (self._code or self._ready())(*arguments)

@@ -87,6 +87,8 @@ def _classes() -> tuple[Any, Any]:
         """A kernel: linked with everything it calls, directly or not."""
 
         machine_code: list[bytes]
+        modules: list[tuple[str, str]]
+        """The LLVM code that was translated, and what is called from outside."""
 
         def finalize(self) -> None:
             self._raise_if_finalized()
@@ -99,6 +101,9 @@ def _classes() -> tuple[Any, Any]:
             ]
             rest = [library for library in libraries if getattr(library, "translation", None) is None]
             self._final_module.link_in(_linked(self._codegen, rest))
+            (entry,) = entries
+            self.modules = [(str(self._final_module), entry)]
+            self.modules += [(translation.code, translation.entry) for translation in translations]
             optimise(self._final_module, entries)
             self._finalized = True
             own = target_machine().emit_object(self._final_module)

@@ -11,7 +11,6 @@ import numpy as np
 from fastlhp.engine.draws import choice, draw_if_due, duration, words
 from fastlhp.engine.jit import device, inline
 from fastlhp.engine.rows import (
-    count_of,
     cycle_of,
     dequeue,
     get,
@@ -20,17 +19,18 @@ from fastlhp.engine.rows import (
     hold_drawn,
     hold_drawn_on,
     is_in_newer_half,
+    is_spinning,
     kernel_drawn,
     lock_on,
     phase_of,
     position_of,
     put,
+    put_finite_threshold,
     put_nothing,
     put_threshold,
     put_timer,
     put_until,
     put_word,
-    rivals_of,
     slot_of,
     spins_on,
     user_drawn,
@@ -68,8 +68,6 @@ from fastlhp.engine.state import (
     USER,
     WAITING,
     WAKEUP,
-    WORD_FORESEEABLE,
-    WORD_LINE,
     WORD_SCALAR,
     WORD_UNFAIR,
     config_at,
@@ -105,6 +103,8 @@ def is_constant(distribution):
 def draw_exit(host, v):
     """Length of the vCPU's next exit."""
     exits = config_at(host.config, 0).vm_exit
+    if exits == 0:
+        return np.int64(0)
     if is_constant(exits):
         return distribution_at(exits, 0).value
     vcpu = vcpu_at(host.vcpus, v)
@@ -132,9 +132,8 @@ def draw_response_threshold(host, v, t):
     threshold = config.threshold
     if threshold == 0:
         return np.int64(FOREVER)
-    if is_constant(threshold):
-        length = distribution_at(threshold, 0).value
-    else:
+    length = config.threshold_ns
+    if length < 0:
         vcpu = vcpu_at(host.vcpus, v)
         vcpu.n_threshold += 1
         length = draw_ns(host, threshold, vcpu, THRESHOLD_DRAW, vcpu.n_threshold - 1)
@@ -174,10 +173,9 @@ def draw_handover(host, v, rivals):
 @inline
 def settle(host, t):
     """Integrate idle time, fragmentation and priority inversion up to t, before something changes."""
-    dt = t - host.settled_until
+    if host.n_idle != 0 or config_at(host.config, 0).weighted != 0:
+        _settle_for(host, t - host.settled_until)
     host.settled_until = t
-    if dt != 0 and (host.n_idle != 0 or config_at(host.config, 0).weighted != 0):
-        _settle_for(host, dt)
 
 
 @device
@@ -213,11 +211,9 @@ def _settle_inversion(host, dt):
 
 
 @device
-def book(host, v, t):
-    """Book the time that a vCPU spent in its state up to t."""
-    vcpu = vcpu_at(host.vcpus, v)
-    int64_at(host.spent, vcpu.vm * N_STATES + vcpu.state).value += t - vcpu.since
-    vcpu.since = t
+def spend(host, v, state, t):
+    """Add t to what the vCPUs of v's VM have spent in a state: v leaves it then. It enters one with -t."""
+    int64_at(host.spent, vcpu_at(host.vcpus, v).vm * N_STATES + state).value += t
 
 
 @device
@@ -225,7 +221,8 @@ def set_state(host, v, state, t):
     """Move a vCPU to another state."""
     vcpu = vcpu_at(host.vcpus, v)
     settle(host, t)
-    book(host, v, t)
+    spend(host, v, vcpu.state, t)
+    spend(host, v, state, -t)
     host.n_ready += np.int64(state == READY or state == COSTOPPED)
     host.n_ready -= np.int64(vcpu.state == READY or vcpu.state == COSTOPPED)
     vcpu.state = state
@@ -260,15 +257,28 @@ def end_record(host, p, wait):
     """The wait of the vCPU on p is over, and may have been the longest of the VM's."""
     vm = vm_on(host, p)
     vm.wait_max_ns = max(vm.wait_max_ns, wait)
-    look_out(host, p, vm.wait_max_ns)
+    look_out(host, vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).vm, vm.wait_max_ns)
 
 
 @device
-def look_out(host, p, longest):
-    """Look more closely at waits on p that are longer than the longest so far, or in which more may happen."""
-    put(host, LONGEST, p, min(longest, FAR))
-    quick_ns = vm_config_on(host, p).quick_ns if host.measuring != 0 else np.int64(-1)
-    waits_at(host.waits, p).looked_at = np.int32(min(longest, quick_ns))
+def look_out(host, m, longest):
+    """Look more closely at waits of VM m that are longer than the longest so far, or in which more may happen."""
+    vm_config = vm_config_at(host.config_vms, m)
+    quick_ns = vm_config.quick_ns if host.measuring != 0 else np.int64(-1)
+    for v in range(vm_config.first_vcpu, vm_config.first_vcpu + vm_config.n_vcpu):
+        vcpu = vcpu_at(host.vcpus, v)
+        vcpu.longest = min(longest, FAR)
+        vcpu.looked_at = min(longest, quick_ns)
+        if vcpu.state == RUNNING:
+            put_longest(host, vcpu.runs_on, v)
+
+
+@inline
+def put_longest(host, p, v):
+    """Let what is known of the waits of v's VM be known on p."""
+    vcpu = vcpu_at(host.vcpus, v)
+    put(host, LONGEST, p, vcpu.longest)
+    waits_at(host.waits, p).looked_at = np.int32(vcpu.looked_at)
 
 
 @device
@@ -287,12 +297,11 @@ def vm_config_on(host, p):
 def book_waits(host, p):
     """Book the waits of the vCPU on p to its VM."""
     waits = waits_at(host.waits, p)
-    if waits.count != 0:
-        vm = vm_on(host, p)
-        vm.contended_acquisitions += waits.count
-        vm.wait_ns += waits.ns
-        waits.count = np.int32(0)
-        waits.ns = 0
+    vm = vm_on(host, p)
+    vm.contended_acquisitions += waits.count
+    vm.wait_ns += waits.ns
+    waits.count = np.int32(0)
+    waits.ns = 0
 
 
 @device
@@ -301,49 +310,51 @@ def attempt_of(host, p):
     return vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).attempt
 
 
-@device
-def settle_spinner(host, p, t):
-    """Book the spinning of the waiter on p up to t to its cause, if that is not contention."""
-    lock = lock_at(host.lock_records, lock_on(host, p))
-    vcpu = vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu)
-    if lock.off_owner >= 0:
-        spun = t - max(vcpu.spin_since, attempt_of(host, p))
-        vm = vm_at(host.vms, vcpu.vm)
-        if lock.off_holding != 0:
-            vm.spin_lhp_ns += spun
-        else:
-            vm.spin_lwp_ns += spun
-    vcpu.spin_since = t
+# Spinning is booked by lock, and not by waiter. Whoever begins to spin takes the clock off the lock's account, whoever
+# ends adds it. So the account, with the clock added for all that spin now, is the time that was spun since it was 0.
+
+
+@inline
+def begin_spin(host, g, t):
+    """Lock g has one more running waiter from t on."""
+    lock = lock_at(host.lock_records, g)
+    lock.n_spinning += 1
+    lock.spun_ns -= t
+
+
+@inline
+def end_spin(host, g, t):
+    """Lock g has one less running waiter from t on."""
+    lock = lock_at(host.lock_records, g)
+    lock.n_spinning -= 1
+    lock.spun_ns += t
 
 
 @device
 def settle_lock(host, g, t):
-    """`settle_spinner` for all running waiters of lock g, which has an owner."""
-    if has_spinners(host, g):
-        for p in range(host.n_pcpu):
-            if spins_on(host, p, g):
-                settle_spinner(host, p, t)
-
-
-@device
-def has_spinners(host, g):
-    """Whether any may spin on lock g beside its owner: of a lock with a ring, if it has waiters at all."""
-    in_ring = get_word(host, g) & (WORD_FORESEEABLE | WORD_UNFAIR | WORD_LINE) == WORD_FORESEEABLE
-    return count_of(host, g) > 1 or not in_ring
+    """Book the spinning on lock g up to t to its cause, if that is not contention."""
+    lock = lock_at(host.lock_records, g)
+    spun = lock.spun_ns + lock.n_spinning * t
+    lock.spun_ns -= spun
+    if lock.off_owner >= 0:
+        vm = vm_at(host.vms, lock.vm)
+        if lock.off_holding != 0:
+            vm.spin_lhp_ns += spun
+        else:
+            vm.spin_lwp_ns += spun
 
 
 @device
 def owner_leaves(host, g, v, holding, t):
     """The owner of lock g is off CPU from t on."""
-    if has_spinners(host, g):
-        for p in range(host.n_pcpu):
-            if spins_on(host, p, g):
-                settle_spinner(host, p, t)
-                if holding == 0 and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
-                    put_threshold(host, p, t)  # it may take the lock
+    settle_lock(host, g, t)
     lock = lock_at(host.lock_records, g)
     lock.off_owner = v
     lock.off_holding = holding
+    if holding == 0 and config_at(host.config, 0).loses_patience != 0:
+        for p in range(host.n_pcpu):
+            if spins_on(host, p, g) and vcpu_at(host.vcpus, pcpu_at(host.pcpus, p).vcpu).patience_at <= t:
+                put_threshold(host, p, t)  # it may take the lock
 
 
 @device
@@ -356,9 +367,17 @@ def owner_returns(host, g, t):
 # Guests
 
 
+@inline
+def stop_spinning(host, p, t):
+    """The vCPU on p, if it was spinning, has got its lock."""
+    if is_spinning(host, p):
+        end_spin(host, lock_on(host, p), t)
+
+
 @device
 def start_hold(host, p, t):
     """The vCPU on p starts HOLDING."""
+    stop_spinning(host, p, t)
     put(host, GUEST_PHASE, p, HOLDING)
     put_until(host, p, t + hold_drawn_on(host, p))
     pcpu = pcpu_at(host.pcpus, p)
@@ -377,7 +396,10 @@ def spin_on(host, p, t):
     """The waiter on p starts a new stretch of spinning."""
     v = pcpu_at(host.pcpus, p).vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    if config_at(host.config, 0).threshold == 0 and vcpu.patience_at >= FOREVER:
+    config = config_at(host.config, 0)
+    if config.loses_patience == 0 and config.threshold != 0:
+        put_finite_threshold(host, p, draw_response_threshold(host, v, t))
+    elif config.threshold == 0 and vcpu.patience_at >= FOREVER:
         vcpu.threshold_at = FOREVER
         put_nothing(host, p)
     else:
@@ -387,12 +409,12 @@ def spin_on(host, p, t):
 
 @device
 def start_wait(host, p, t):
-    """The wait of the vCPU on p begins."""
+    """The wait of the vCPU on p begins; the caller says what comes next there."""
     put(host, GUEST_PHASE, p, WAITING)
-    put_nothing(host, p)
     pcpu = pcpu_at(host.pcpus, p)
     pcpu.trap = TRAP_NONE
     vcpu_at(host.vcpus, pcpu.vcpu).attempt = t
+    begin_spin(host, lock_on(host, p), t)
 
 
 @device
@@ -405,6 +427,7 @@ def start_waiting(host, p, t):
 @device
 def start_handover(host, p, length, t):
     """The vCPU on p was granted a lock and waits through the handover."""
+    stop_spinning(host, p, t)
     put(host, GUEST_PHASE, p, HANDOVER)
     put_until(host, p, t + length)
 
@@ -421,7 +444,7 @@ def grant_running(host, p, g, t):
     """Grant lock g to the waiter that runs on p."""
     v = pcpu_at(host.pcpus, p).vcpu
     if vm_config_at(host.config_vms, vcpu_at(host.vcpus, v).vm).has_handover != 0:
-        start_handover(host, p, draw_handover(host, v, rivals_of(host, g) - 1), t)
+        start_handover(host, p, draw_handover(host, v, lock_at(host.lock_records, g).n_spinning - 1), t)
     else:
         end_wait(host, p, t)
 
@@ -477,7 +500,7 @@ def draw_rival(host, g, n):
 @device
 def random_rival(host, g):
     """pCPU of one of the running waiters of lock g, uniformly at random; -1 if there is none."""
-    n = rivals_of(host, g)
+    n = lock_at(host.lock_records, g).n_spinning
     if n == 0:
         return np.int64(-1)
     chosen = np.int64(0)
@@ -510,7 +533,7 @@ def grant_off_cpu(host, g, v, t):
     if vcpu.phase != WAITING or vcpu.lock != g:
         host.error = BROKEN_STATE
     if vm_config_at(host.config_vms, vcpu.vm).has_handover != 0:
-        vcpu.handover = draw_handover(host, v, rivals_of(host, g))
+        vcpu.handover = draw_handover(host, v, lock_at(host.lock_records, g).n_spinning)
     owner_leaves(host, g, v, 0, t)
     return np.int64(v) if vcpu.blocked != 0 else np.int64(-1)
 
@@ -558,11 +581,12 @@ def save_guest(host, p, t):
     vcpu.position = position
     vcpu.lock = (position >> LOCK_SHIFT) & LOCK_MASK
     if phase == WAITING:
-        settle_spinner(host, p, t)
+        end_spin(host, vcpu.lock, t)
         word = get_word(host, vcpu.lock)
         if word & WORD_UNFAIR != 0:
             put_word(host, vcpu.lock, word - COUNT_UNIT)
-        vcpu.patience_ns = vcpu.patience_at - t
+        if config_at(host.config, 0).loses_patience != 0:
+            vcpu.patience_ns = vcpu.patience_at - t
     else:
         vcpu.residual = get_until(host, p) - t
     pcpu.trap = TRAP_NONE
@@ -588,12 +612,13 @@ def restore_guest(host, p, t):
     vcpu.preempted = 0
     vcpu.spin_loop = 0
     phase = vcpu.phase
-    look_out(host, p, vm_at(host.vms, vcpu.vm).wait_max_ns)
+    put_longest(host, p, v)
     put(host, POSITION, p, vcpu.position)
     put(host, GUEST_PHASE, p, phase)
     if phase == WAITING:
-        vcpu.spin_since = t
-        vcpu.patience_at = t + vcpu.patience_ns
+        begin_spin(host, vcpu.lock, t)
+        if config_at(host.config, 0).loses_patience != 0:
+            vcpu.patience_at = t + vcpu.patience_ns
     else:
         put_until(host, p, t + vcpu.residual)
         if phase == HOLDING or phase == HANDOVER:
@@ -624,9 +649,10 @@ def start_handover_or_hold(host, p, g, t):
     """The waiter that starts to run on p has been granted FIFO lock g while it was off CPU."""
     v = pcpu_at(host.pcpus, p).vcpu
     vcpu = vcpu_at(host.vcpus, v)
-    put(host, GUEST_PHASE, p, HANDOVER)  # it is not one of the lock's spinners
+    end_spin(host, g, t)
+    put(host, GUEST_PHASE, p, HANDOVER)
     owner_returns(host, g, t)
-    if vcpu.handover >= 0:
+    if vm_config_on(host, p).has_handover != 0 and vcpu.handover >= 0:
         start_handover(host, p, vcpu.handover, t)
         vcpu.handover = -1
     else:

@@ -119,14 +119,19 @@ class MachineCode:
 
 
 def write_code(path: Path, symbol: str, code: Sequence[bytes]) -> None:
-    """Write object files for `MachineCode.read`; another process never sees a part of them."""
+    """Write object files for `MachineCode.read`."""
     whole, sizes = b"".join(code), [len(part) for part in code]
     about = json.dumps({"symbol": symbol, "sizes": sizes, "sha256": hashlib.sha256(whole).hexdigest()})
+    write_whole(path, about.encode() + b"\n" + whole)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file of which no other process ever sees a part; nothing, if there is no room."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(about.encode() + b"\n" + whole)
+                file.write(content)
             os.replace(name, path)
         except OSError:
             os.unlink(name)

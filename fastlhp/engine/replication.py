@@ -10,6 +10,7 @@ from fastlhp.engine.course import is_divisible
 from fastlhp.engine.draws import start_draws
 from fastlhp.engine.hooks import Hook
 from fastlhp.engine.jit import device
+from fastlhp.engine.machine import look_out
 from fastlhp.engine.rows import clear_course, position_of, put, put_nothing, put_timer, put_word, user_drawn
 from fastlhp.engine.state import (
     BEGIN,
@@ -17,6 +18,7 @@ from fastlhp.engine.state import (
     GUEST_PHASE,
     IDLE,
     LATEST,
+    N_STATES,
     NEVER,
     NOBODY,
     ORDER_BITS,
@@ -118,6 +120,9 @@ def start_replication(host, item_address):
 def _start_vm(host, m):
     """Locks and vCPUs of VM m at time 0."""
     vm_config = vm_config_at(host.config_vms, m)
+    spent = int64_array(host.spent + 8 * N_STATES * m, N_STATES)
+    for state in range(N_STATES):
+        spent[state] = 0
     for k in range(vm_config.n_lock):
         g = vm_config.first_lock + k
         put_word(host, g, vm_config.lock_word)
@@ -125,6 +130,8 @@ def _start_vm(host, m):
         lock.vm = m
         lock.off_owner = -1
         lock.off_holding = 0
+        lock.n_spinning = 0
+        lock.spun_ns = 0
         lock.n_grant = 0
         lock.n_kick = 0
         lock.n_blocked = 0
@@ -153,3 +160,4 @@ def _start_vm(host, m):
         start_draws(host, v)
         vcpu.position = position_of(host, v, 0)
         vcpu.residual = user_drawn(host, v, 0)
+    look_out(host, m, 0)

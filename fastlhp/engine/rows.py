@@ -70,15 +70,21 @@ def key_of(t, order):
 @device
 def put_until(host, p, t):
     """Set the end of the phase of the guest on p, which does not wait."""
-    int64_at(host.guests, p).value = key_of(t, GUESTS + p)
+    int64_at(host.guests, p).value = (t << ORDER_BITS) + (GUESTS + p)
     int64_at(host.thresholds, p).value = LATEST << ORDER_BITS
 
 
 @device
 def put_threshold(host, p, t):
+    """Set the end of the spin threshold of the waiter on p; FOREVER if it has none."""
+    put_finite_threshold(host, p, min(t, np.int64(LATEST)))
+
+
+@device
+def put_finite_threshold(host, p, t):
     """Set the end of the spin threshold of the waiter on p."""
     int64_at(host.guests, p).value = LATEST << ORDER_BITS
-    int64_at(host.thresholds, p).value = key_of(t, TIMERS + 1 + 2 * p)
+    int64_at(host.thresholds, p).value = (t << ORDER_BITS) + (TIMERS + 1 + 2 * p)
 
 
 @device
@@ -164,15 +170,6 @@ def is_spinning(host, p):
 def spins_on(host, p, g):
     """Whether the vCPU on p waits for lock g and has not been granted it."""
     return (get(host, GUEST_PHASE, p) == WAITING) & (lock_on(host, p) == g)
-
-
-@device
-def rivals_of(host, g):
-    """Number of running waiters of lock g that have not been granted it."""
-    n = 0
-    for p in range(host.n_pcpu):
-        n += np.int64(spins_on(host, p, g))
-    return n
 
 
 # The course

@@ -190,19 +190,20 @@ CONFIG = np.dtype(
         (name, _i8)
         for name in (
             "n_pcpu n_vcpu n_vm n_lock scheduler guard response scheduler_parameters guard_parameters "
-            "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_max weighted "
-            "window_start window_end gives_way has_line divisible own_queues exchanges short_ns"
+            "response_parameters overlay_parameters vms context_switch vm_exit threshold threshold_ns threshold_max "
+            "weighted window_start window_end loses_patience gives_way has_line divisible own_queues exchanges short_ns"
         ).split()
     ]
 )
 """Parameters of one configuration; names that are not numbers are addresses of records or distributions.
 
 ``overlay_parameters`` are a scheduler's own where ``scheduler_parameters`` are those of the one it builds on;
-``threshold`` is never reached if only locks have thresholds; ``gives_way`` says that some locks are not always tried
-for, ``has_line`` that some have a line (`line.py`) and are foreseeable, ``divisible`` that nothing but the clock brings
-the hypervisor in, ``own_queues`` that each pCPU has a queue of its own, ``exchanges`` that two vCPUs may change places
-at once (`dispatch.exchange`); ``short_ns`` is a time in which guests do so little that their course is not worth the
-trouble (`stretches.py`)."""
+``context_switch`` and ``vm_exit`` are 0 if they take no time; ``threshold`` is never reached if only locks have
+thresholds; ``threshold_ns`` is its length, -1 if that is drawn; ``loses_patience`` says that some locks have
+thresholds of their own, ``gives_way`` that some are not always tried for, ``has_line`` that some have a line
+(`line.py`) and are foreseeable, ``divisible`` that nothing but the clock brings the hypervisor in, ``own_queues``
+that each pCPU has a queue of its own, ``exchanges`` that two vCPUs may change places at once (`dispatch.exchange`);
+``short_ns`` is a time in which guests do so little that their course is not worth the trouble (`stretches.py`)."""
 
 VM_CONFIG = np.dtype(
     [
@@ -278,8 +279,8 @@ before the hypervisor intervenes, and -1 if there was none."""
 QUEUE = np.dtype([(name, _i8) for name in "head tail length".split()])
 
 VCPU = _record(
-    "vm state since phase residual position lock runs_on "
-    "attempt handover spin_since off_since rest_ns debt_ns inherited_ns patience_at "
+    "vm state phase residual position lock runs_on longest looked_at "
+    "attempt handover off_since rest_ns debt_ns inherited_ns patience_at "
     "patience_ns outside window spin_loop preempted lhp_cycle next previous "
     "home index wake_at blocked matrix_row queue yielded last_boosted marked "
     "charged_at queued_at vruntime rate latency_ns granularity_ns credit_ns rank has_run "
@@ -288,10 +289,10 @@ VCPU = _record(
     "beyond_ns timeout_ns number asleep pending n_patience n_check"
 )
 """home: the pCPU it is pinned to, -1 if it may run anywhere; matrix_row: its slot under `gang`; runs_on: the pCPU on
-which it runs, or ran last; phase .. handover: the guest's state while off CPU; spin_since: up to where spinning is
-booked; preempted: 1 if that is why it does not run; spin_loop: see `directed_yield`; window: what its spin threshold
-has grown by; last_boosted, marked: of a VM, kept with its first vCPU: the index of the vCPU boosted last, and whether
-one has told of a long spin.
+which it runs, or ran last; longest, looked_at: of its VM (see LONGEST and WAITS); phase .. lock, attempt, handover:
+the guest's state while off CPU; preempted: 1 if that is why it does not run; spin_loop: see `directed_yield`; window:
+what its spin threshold has grown by; last_boosted, marked: of a VM, kept with its first vCPU: the index of the vCPU
+boosted last, and whether one has told of a long spin.
 
 Of schedulers: queue: the run queue of one that may run anywhere; yielded: whether it is being queued of its own will;
 charged_at: up to where it has paid for its running, FOREVER while it does not run; queued_at .. granularity_ns: see
@@ -317,32 +318,40 @@ VM = np.dtype([(name, _i8) for name in VM_COUNTERS])
 """Counters of one VM; ``spin_ns`` holds all running time until the end, when user, kernel and hold are taken off."""
 
 LOCK_RECORD = _record(
-    "vm tile off_owner off_holding n_grant n_kick n_blocked waiter n_waiting last_number first serving out_of_order"
+    "vm tile off_owner off_holding n_spinning spun_ns n_grant n_kick n_blocked waiter n_waiting last_number first "
+    "serving out_of_order"
 )
 """tile: where courses are divided, that of its VM; off_owner: the vCPU that owns the lock but is off CPU, -1 if none;
-off_holding: 1 if it is HOLDING; waiter: of an unfair lock on the course, the pCPU of its last waiter; n_waiting ..
+off_holding: 1 if it is HOLDING; n_spinning: running waiters, as scalar code knows them; spun_ns: their account
+(`machine.begin_spin`); waiter: of an unfair lock on the course, the pCPU of its last waiter; n_waiting ..
 out_of_order: of locks with a line (`line.py`): waiters of a lock that may be free though it has some, the last number
-given, the first in line (-1: nobody), and of `preemptable_ticket` the number being served and whether the lock went out
-of order."""
+given, the first in line (-1: nobody), and of `preemptable_ticket` the number being served and whether the lock went
+out of order."""
 
-block_at = RecordView(BLOCK_STATE)
-host_at = RecordView(HOST)
-pcpu_at = RecordView(PCPU)
-vcpu_at = RecordView(VCPU)
-stream_at = RecordView(STREAM)
-vm_at = RecordView(VM)
-lock_at = RecordView(LOCK_RECORD)
-queue_at = RecordView(QUEUE)
-waits_at = RecordView(WAITS)
-config_at = RecordView(CONFIG)
-vm_config_at = RecordView(VM_CONFIG)
-item_at = RecordView(ITEM)
-distribution_at = RecordView(DISTRIBUTION)
-int16_at = RecordView(np.dtype([("value", np.int16)]))
-int32_at = RecordView(np.dtype([("value", np.int32)]))
-float64_at = RecordView(np.dtype([("value", np.float64)]))
-int64_at = RecordView(np.dtype([("value", np.int64)]))
-float32_at = RecordView(np.dtype([("value", np.float32)]))
+_FIXED_IN_HOST = (
+    "present waits guests thresholds timers streams draws choices variates newcomers rows free locks pcpus vcpus vms "
+    "lock_records queues waiters spent scratch n_row"
+)
+"""What is set when a block is made; ``lanes`` is not among it, for a tile has lane values of its own."""
+
+block_at = RecordView("block", BLOCK_STATE)
+host_at = RecordView("host", HOST, fixed=_FIXED_IN_HOST.split())
+pcpu_at = RecordView("pcpu", PCPU)
+vcpu_at = RecordView("vcpu", VCPU)
+stream_at = RecordView("stream", STREAM)
+vm_at = RecordView("vm", VM)
+lock_at = RecordView("lock", LOCK_RECORD)
+queue_at = RecordView("queue", QUEUE)
+waits_at = RecordView("waits", WAITS)
+config_at = RecordView("config", CONFIG, fixed=CONFIG.fields or ())
+vm_config_at = RecordView("vm_config", VM_CONFIG, fixed=VM_CONFIG.fields or ())
+item_at = RecordView("item", ITEM)
+distribution_at = RecordView("distribution", DISTRIBUTION, fixed=DISTRIBUTION.fields or ())
+int16_at = RecordView("int16", np.dtype([("value", np.int16)]))
+int32_at = RecordView("int32", np.dtype([("value", np.int32)]))
+float64_at = RecordView("float64", np.dtype([("value", np.float64)]))
+int64_at = RecordView("int64", np.dtype([("value", np.int64)]))
+float32_at = RecordView("float32", np.dtype([("value", np.float32)]))
 int32_array = ArrayView(np.int32)
 int64_array = ArrayView(np.int64)
 

@@ -61,6 +61,8 @@ from fastlhp.engine.vectors import lowest_of, repeat, written
 
 AT_ONCE = 1000
 """Events of one lane after which scalar code turns to the others."""
+GONE = 0
+"""Instead of the key of the next event that is not a guest's, which will not come: nobody knows the next one."""
 BEGINS, OVER, UP_TO_HORIZON = range(3)
 
 
@@ -76,14 +78,15 @@ def go_on(host, least):
     while True:
         if host.next_key >= host.horizon:
             return np.int64(UP_TO_HORIZON)
-        is_short = (host.other_key >> ORDER_BITS) - next_at(host) < host.short_ns
-        most = np.int64(AT_ONCE) if is_short else host.scalar_events
-        if n >= max(most, least) and next_at(host) > host.done_until:
-            return np.int64(BEGINS)
-        if n < most and host.next_key < host.other_key and config.gives_way == 0:
-            n += let_guests_run(host, most - n)
-            if host.next_key >= host.horizon:
-                return np.int64(UP_TO_HORIZON)
+        if host.next_key < host.other_key or n >= AT_ONCE:
+            is_short = (host.other_key >> ORDER_BITS) - next_at(host) < host.short_ns
+            most = np.int64(AT_ONCE) if is_short else host.scalar_events
+            if n >= max(most, least) and next_at(host) > host.done_until:
+                return np.int64(BEGINS)
+            if n < most and host.next_key < host.other_key and config.gives_way == 0:
+                n += let_guests_run(host, most - n)
+                if host.next_key >= host.horizon:
+                    return np.int64(UP_TO_HORIZON)
         if handle_here(host):
             return np.int64(OVER)
         look(host)
@@ -107,20 +110,23 @@ def let_guests_run(host, most):
     """
     limit = min(min(host.other_key, host.horizon), key_of(host.base_ns + REBASE_NS, EDGE))
     key = host.next_key
+    last = host.done_until << ORDER_BITS
     n = np.int64(0)
-    meets = False
     while key < limit and n < most:
-        p, t = (key & ORDER_MASK) - GUESTS, key >> ORDER_BITS
+        p = (key & ORDER_MASK) - GUESTS
         if not runs_alone(host, p, key):
-            if not meets_others(host, p, t):
+            if not meets_others(host, p, key >> ORDER_BITS):
                 break
-            meets = True
-            limit = min(limit, int64_at(host.thresholds, p).value)
-        host.done_until = t
+            if config_at(host.config, 0).threshold != 0:
+                threshold = int64_at(host.thresholds, p).value
+                limit = min(limit, threshold)
+                host.other_key = min(host.other_key, threshold)
+        last = key
         key = soonest(host.guests + 8 * TILE * host.first_tile, host.n_tile)
         n += 1
-    if meets and config_at(host.config, 0).threshold != 0:
-        look(host)  # thresholds have come and gone
+    host.done_until = last >> ORDER_BITS
+    if host.other_key == GONE:
+        look(host)
     else:
         host.next_key = min(key, host.other_key)
     return n
@@ -193,6 +199,8 @@ def meets_others(host, p, t):
         if q < 0:
             grant_off_cpu(host, g, ~q, t)
         else:
+            if int64_at(host.thresholds, q).value == host.other_key:
+                host.other_key = GONE
             end_wait(host, q, t)
         return True
     vm_config = vm_config_at(host.config_vms, vcpu_at(host.vcpus, pcpu.vcpu).vm)

@@ -61,8 +61,8 @@ class Translation:
     """
 
     def __init__(self, code: str, entry: str) -> None:
-        self._code = code
-        self._entry = entry
+        self.code = code
+        self.entry = entry
         self._made = b""
         self._process: subprocess.Popen[bytes] | None = None
         if getattr(sys, "frozen", False):
@@ -82,7 +82,7 @@ class Translation:
             made, _ = self._process.communicate()
             self._made = made if self._process.returncode == 0 else b""
             self._process = None
-        self._made = self._made or _object_file(self._code, self._entry)
+        self._made = self._made or _object_file(self.code, self.entry)
         return self._made
 
 

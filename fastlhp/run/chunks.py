@@ -94,7 +94,9 @@ def _keep_memory() -> None:
                 mallopt(option, n_bytes)
 
 
-def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[Parcel, float]:
+def simulate_chunk(
+    source: Source, chunk: Work, left_s: float = 0.0, threads: int = 1
+) -> tuple[Parcel, float]:
     """Simulate a chunk in this process.
 
     Parameters
@@ -103,6 +105,8 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[Parce
         The study.
     chunk : Work
         Which part of it.
+    left_s : float, optional
+        How long the run goes on, in s.
     threads : int, optional
         How many threads simulate.
 
@@ -117,7 +121,7 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[Parce
 
     _keep_memory()
     parts: list[ConfigurationResult] = []
-    timing = execute_parts(_study(source), chunk, threads=threads, sink=parts.append)
+    timing = execute_parts(_study(source), chunk, threads=threads, sink=parts.append, left_s=left_s)
     return Parcel(parts), timing.engine_seconds
 
 
@@ -125,6 +129,7 @@ def simulate_chunk(source: Source, chunk: Work, threads: int = 1) -> tuple[Parce
 class _Sent:
     chunk: Work
     cost: float
+    left_s: float
     losses: int = 0
 
 
@@ -194,7 +199,7 @@ class _Chunks:
             return None
         self._cost -= cost
         self._replications -= n
-        return _Sent(Work(self._work.replications, list(gaps), gaps), cost)
+        return _Sent(Work(self._work.replications, list(gaps), gaps), cost, left_s)
 
 
 def execute_chunks(
@@ -245,7 +250,7 @@ def execute_chunks(
         # Some more than there are workers, so that none of them waits for this loop.
         while len(in_flight) < n_workers + 1 + n_workers // 2 and (sent := next_chunk()) is not None:
             try:
-                in_flight[pool.executor.submit(simulate_chunk, source, sent.chunk)] = sent
+                in_flight[pool.executor.submit(simulate_chunk, source, sent.chunk, sent.left_s)] = sent
             except pool.lost:
                 again.append(sent)
                 break

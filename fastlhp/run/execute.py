@@ -23,6 +23,7 @@ from fastlhp.engine.block import (
 )
 from fastlhp.engine.encode import Encoding, Shared, has_choice
 from fastlhp.engine.state import LANES, TILE
+from fastlhp.engine.tailoring import Facts
 from fastlhp.model.configuration import Parts
 from fastlhp.model.study import Configurations, Study
 from fastlhp.model.vm import VmGroup
@@ -37,6 +38,7 @@ from fastlhp.results.counters import (
 )
 from fastlhp.run.precision import Looks
 from fastlhp.run.progress import Progress, Tally, Timing
+from fastlhp.run.tailor import Tailor
 from fastlhp.run.warmup import settled_parts
 from fastlhp.run.work import UNIT, Work, in_units
 
@@ -175,6 +177,10 @@ class _Batch:
         self.host = np.zeros((n, HALVES, N_HOST_COUNTERS), np.int64)
         self.histogram = np.zeros((len(units), 2, N_BINS), np.int64)
         self.places = np.zeros(0, np.int64)
+        known = units.encoding.known
+        self.facts = frozenset.intersection(
+            *map(known.facts.__getitem__, set(known.which[units.at].tolist()))
+        )
         self._begin = np.cumsum(units.n) - units.n
 
     def items(self) -> NDArray[Any]:
@@ -294,8 +300,8 @@ class _Plan:
             self._shared = Shared()
         encoding = Encoding(parts, self._shared)
         pieces = self._work.units(indices.tolist())
-        # Side by side what can be in one batch.
-        at, first, n = pieces[np.argsort(encoding.n_vm[pieces[:, 0]], kind="stable")].T
+        # Side by side those of which the same is known: they have equally many VMs, and can be in one batch.
+        at, first, n = pieces[np.argsort(encoding.known.which[pieces[:, 0]], kind="stable")].T
         units = _Units(self._shape(indices[0]), encoding, at, indices[at], first, n)
         if self._begun is not None:
             self._begun |= {index: (units, at) for at, index in enumerate(indices.tolist())}
@@ -326,10 +332,12 @@ class _Run:
         sink: Callable[[ConfigurationResult], None],
         progress: Callable[[Progress], None] | None,
         stop: threading.Event,
+        left_s: float,
     ) -> None:
         self.plan = _Plan(study, work, looks.may_grow)
         self.seed = study.seed
         self.tally = Tally(work, progress, looks)
+        self.tailor = Tailor(lambda: max(left_s, self.tally.progress.remaining_s or 0.0))
         self.failure: BaseException | None = None
         self._looks = looks
         self._sink = sink
@@ -374,6 +382,8 @@ class _Run:
         n_in_ring = 0
         n_steps = 1000
         n_wanted = block.n_lanes
+        of_batches: Facts | None = None
+        facts: Facts = frozenset()
         while not self.is_over:
             # Lanes that finish must find work: keep enough items waiting for a turn.
             # Never quite full: `n_since` cannot tell a full ring from an empty one.
@@ -389,9 +399,16 @@ class _Run:
                 n_in_ring += len(batch.places)
             if not block.is_busy and not batches:
                 return
+            in_common = frozenset.intersection(*{batch.facts for batch in batches})
+            if in_common != of_batches:
+                of_batches, facts = in_common, block.known(in_common)
+            code = self.tailor.code(facts)
+            block.use(code)
             began = time.perf_counter()
             block.advance(n_steps)
             took = time.perf_counter() - began
+            if code is None:
+                self.tailor.spend(facts, took)
             if took < TURN_S / 2 and block.n_waiting == 0:
                 n_wanted = min(2 * n_wanted, MOST_WAITING)
             if took < TURN_S / 2:
@@ -462,16 +479,18 @@ def execute_parts(
     looks: Looks | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    left_s: float = 0.0,
 ) -> Timing:
     """Simulate some of a study: as `execute`, but `sink` gets some replications of a configuration at a time.
 
-    With `looks` configurations that are not precise enough go on; without, nothing is done beyond `work`.
+    With `looks` configurations that are not precise enough go on; without, nothing is done beyond `work`. `left_s` is
+    how long a run goes on of which this is only a part.
     """
     compile_kernel()
     if looks is None:
         looks = Looks()
     looks.begin(work)
-    run = _Run(study, work, looks, sink, progress, stop or threading.Event())
+    run = _Run(study, work, looks, sink, progress, stop or threading.Event(), left_s)
     workers = [threading.Thread(target=run.work, name=f"fastlhp-{i}", daemon=True) for i in range(threads)]
     for worker in workers:
         worker.start()

@@ -113,7 +113,7 @@ class Tally:
         self._looks = looks
         self._events_at = HOST_INDEX["events"]
         self.events = 0
-        self._progress = progress
+        self._tell = progress
         self._lock = threading.Lock()
         self._n_configurations = work.n_total
         self._configurations = work.n_total - len(work.indices)
@@ -137,28 +137,31 @@ class Tally:
                 self._n_replications += sum(map(len, following))
                 self._configurations += not following
 
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(
+            self._configurations,
+            self._n_configurations,
+            self._replications,
+            self._n_replications,
+            self.events,
+            self.elapsed_s,
+            self._earlier,
+            self._looks.least_precise,
+        )
+
     def report(self, *, at_once: bool = False) -> None:
         """Tell how far it is, if it is time."""
         now = time.perf_counter()
         if (
-            self._progress is not None
+            self._tell is not None
             and (at_once or now - self._reported > REPORT_S)
             and self._lock.acquire(blocking=False)
         ):
             try:
                 self._reported = now
-                self._progress(
-                    Progress(
-                        self._configurations,
-                        self._n_configurations,
-                        self._replications,
-                        self._n_replications,
-                        self.events,
-                        now - self._started,
-                        self._earlier,
-                        self._looks.least_precise,
-                    )
-                )
+                self._tell(self.progress)
             finally:
                 self._lock.release()
 

@@ -1,6 +1,7 @@
 """``fastlhp compile``."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from fastlhp.cli.main import main
 from fastlhp.engine import jit
+from fastlhp.engine.block import advance
 
 
 def test_nowhere_to_keep_it(monkeypatch):
@@ -16,6 +18,85 @@ def test_nowhere_to_keep_it(monkeypatch):
     result = CliRunner().invoke(main, ["compile"])
     assert result.exit_code == 1
     assert "FASTLHP_CACHE_DIR" in result.stderr
+
+
+STUDY = """
+[study]
+name = "two combinations"
+duration = "1s"
+replications = 1_000_000  # no run is so short that code for it does not pay
+[host]
+frequency = "1GHz"
+[policy]
+scheduler = { kind = "round_robin", slice = "1ms" }
+[[vm]]
+name = "guest"
+vcpus = 2
+user = { exponential = "20us" }
+hold = { exponential = "2us" }
+lock = { kind = "ticket" }
+[sweep]
+"host.pcpus" = [1, 2]
+"vm.guest.hold" = ["1us", "2us"]
+"""
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    """A cache with the kernel, and nothing else."""
+    advance._ready()
+    shutil.copytree(
+        advance._path.parent,
+        tmp_path / "cache" / advance._path.parent.name,
+        ignore=shutil.ignore_patterns("*tailored*"),
+    )
+    with monkeypatch.context() as patch:
+        patch.setenv("FASTLHP_CACHE_DIR", str(tmp_path / "cache"))
+        advance.forget()
+        yield tmp_path / "cache"
+    advance.forget()
+
+
+def test_code_for_a_study(own_cache, tmp_path, monkeypatch):
+    """It is made for what the configurations have in common, and found the next time."""
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    first = CliRunner().invoke(main, ["compile", str(path)])
+    assert first.exit_code == 0, first.stderr
+    assert first.stdout.startswith("compiled (") and str(own_cache) in first.stdout
+    assert first.stderr == "code for 2 of 2 combinations of policies and sizes\n"
+    assert len(list(own_cache.glob("*/*-tailored-*.o"))) == 2
+    assert not list(own_cache.glob("*/*.making"))
+
+    def makes_nothing(*arguments):
+        raise AssertionError("the code is there")
+
+    monkeypatch.setattr(jit, "translate", makes_nothing)
+    advance.forget()
+    again = CliRunner().invoke(main, ["compile", str(path)])
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.startswith("already compiled (")
+    assert again.stderr == first.stderr
+
+
+def test_no_code_for_a_short_study(own_cache, tmp_path):
+    """To make it would take longer than to run the study without."""
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.replace("1_000_000", "4"))
+    result = CliRunner().invoke(main, ["compile", str(path)])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("already compiled (")
+    assert result.stderr.startswith("code for 0 of 2 combinations of policies and sizes; of the others there")
+    assert not list(own_cache.glob("*/*-tailored-*.o"))
+
+
+def test_a_study_that_is_wrong(tmp_path):
+    """Is said to be so before anything is made."""
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.replace("round_robin", "round_robbing"))
+    result = CliRunner().invoke(main, ["compile", str(path)])
+    assert result.exit_code != 0
+    assert "round_robbing" in result.stderr and "compiled" not in result.stdout
 
 
 @pytest.mark.slow

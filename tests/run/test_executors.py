@@ -217,14 +217,14 @@ class Deadly(Executor):
         self.dead = False
         self.seen = []
 
-    def submit(self, function, source, chunk):
+    def submit(self, function, source, chunk, left_s):
         future: Future = Future()
         if 0 in chunk.indices or self.dead:
             self.dead = True
             future.set_exception(ConnectionError("lost"))
         else:
             self.seen += chunk.indices
-            future.set_result(function(source, chunk))
+            future.set_result(function(source, chunk, left_s))
         return future
 
 
