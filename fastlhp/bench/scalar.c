@@ -7,7 +7,10 @@
  * vCPU that was granted it, if that is queued on the same pCPU (and then inherits the rest of the slice), else to the
  * head of the queue.
  *
- *     cc -O3 -march=native -ffast-math [-DVECTOR_DRAWS] [-DDIRECTED_YIELD] scalar.c -lm -o scalar
+ * It keeps the few accounts that its answers need, summed over all VMs.  With ALL_METRICS it keeps all that fastlhp
+ * does: of each replication, half of the window and VM all counters that this model can move, and both histograms.
+ *
+ *     cc -O3 -march=native -ffast-math [-DVECTOR_DRAWS] [-DDIRECTED_YIELD] [-DALL_METRICS] scalar.c -lm -o scalar
  *     scalar P M n think_ns hold_ns slice_ns duration_ns warmup_ns replications seed [--no-preemption] [--spin spin_ns]
  *
  * One JSON line on stdout.  An event is the completion of a user or hold phase of non-zero length, or a
@@ -25,6 +28,11 @@
  * - Times are charged by adding and subtracting the clock at changes, not by keeping start times.
  * - With VECTOR_DRAWS, draws are made 512 at a time by four interleaved generators, so that the compiler can
  *   call the vector logarithm of libm: 1.6 to 1.9 times as fast, but no longer scalar.
+ * - With ALL_METRICS the accounts of a VM lie beside its lock, which an event has at hand anyway.  Nothing is counted
+ *   that follows from the rest: ready time from the time that ran, yields without a target from those with one.  The
+ *   bin of a histogram is read off the bits of a double.  So all metrics together cost 2 to 7 %.  No faster were
+ *   accounts sorted by use into cache lines, times of attempts in the lock's ring, and user and hold times summed as
+ *   they are drawn instead of by the clock.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -48,6 +56,7 @@ enum { USER, HOLDING, WAITING };
 enum { CONTENTION, LHP, LWP };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* xoshiro256+ (Blackman and Vigna 2018), STREAMS generators side by side. */
 
@@ -114,6 +123,24 @@ static inline int64_t duration_key(double mean_ns, double exponential) {
     return (bits & 0xffffffff) << TIME_SHIFT;
 }
 
+/* Made of int64_t only. */
+typedef struct {
+    int64_t drawn, switches; /* phases of non-zero length drawn, context switches: whole replication */
+    int64_t acquisitions, contended_acquisitions, preemptions, lhp_events, lhp_acquisitions, lwp_events;
+    int64_t lwp_grants, yields;
+    int64_t user, hold, spin[3], idle; /* ns */
+#ifdef ALL_METRICS
+    int64_t yields_to_holder, holder_off_spells;
+    int64_t ready, wait, wait_max, holder_off, holder_off_max; /* ns */
+#endif
+} Counts;
+
+/* What guests count without the hypervisor.  held: the sum of `now` over changes from hold to user less that over
+ * changes from user to hold. */
+typedef struct {
+    int64_t acquisitions, held;
+} Tally;
+
 typedef struct {
     int64_t word;     /* holder + waiters; LHP_MARK is added once the current acquisition was preempted */
     uint32_t head;    /* position of the first waiter in the ring */
@@ -124,14 +151,19 @@ typedef struct {
     int32_t owner;    /* the vCPU that acquired or was granted the lock last */
 #endif
     int32_t *ring;
+#ifdef ALL_METRICS
+    Tally tally;
+    int64_t off_since; /* when its holder was preempted */
+    Counts n;          /* of the VM; drawn and idle are not used */
+#endif
 } Lock;
 
+#ifdef ALL_METRICS
+enum { BINS = 704 }; /* 16 to an octave from 1 ns; the first one also has 0, the last one is open */
 typedef struct {
-    int64_t drawn, switches; /* phases of non-zero length drawn, context switches: whole replication */
-    int64_t acquisitions, contended_acquisitions, preemptions, lhp_events, lhp_acquisitions, lwp_events;
-    int64_t lwp_grants, yields;
-    int64_t user, hold, spin[3], idle; /* ns */
-} Counts;
+    int64_t wait[BINS], holder_off[BINS];
+} Histograms;
+#endif
 
 typedef struct {
     int pcpus, vms, siblings, vcpus, leaves;
@@ -151,6 +183,12 @@ typedef struct {
     int64_t *residual; /* phase end - now while off CPU, NEVER while WAITING */
     int32_t *pcpu_of;
     Lock *locks;
+#ifdef ALL_METRICS
+    int64_t *attempt; /* when it began to wait */
+    /* of all replications */
+    Histograms *histograms, in_warmups, in_windows;
+    Counts *records, *record; /* of each replication, half and VM; the next one */
+#endif
     Counts n;
     Xoshiro generator;
     int next_draw;
@@ -234,23 +272,101 @@ static inline void stop_spin(Sim *s, int p) {
 #endif
 }
 
+/* Where a VM has its counts: all VMs share theirs, but with ALL_METRICS each has its own. Further:
+ * start_wait, end_wait: vCPU v begins to wait for the lock of its VM, or acquires it.
+ * holder_leaves, holder_returns: the holder of a lock is preempted, or runs again.
+ * find_holder: a directed yield has the holder for its target.
+ * clear_counts: the counts of a VM start anew. */
+#ifdef ALL_METRICS
+static inline Counts *counts_of(Sim *s, Lock *lock) {
+    (void)s;
+    return &lock->n;
+}
+
+static inline Tally *tally_of(Tally *all, Lock *lock) {
+    (void)all;
+    return &lock->tally;
+}
+
+/* The exponent of a double, and the first four bits of its mantissa. */
+static inline int64_t bin_of(int64_t ns) {
+    double x = (double)ns;
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return min64(max64((bits >> 48) - (1023 << 4), 0), BINS - 1);
+}
+
+static inline void start_wait(Sim *s, int v, int64_t now) { s->attempt[v] = now; }
+
+static inline void end_wait(Sim *s, Lock *lock, int v, int64_t now) {
+    int64_t wait = now - s->attempt[v];
+    lock->n.contended_acquisitions++;
+    lock->n.wait += wait;
+    lock->n.wait_max = max64(lock->n.wait_max, wait);
+    s->histograms->wait[bin_of(wait)]++;
+}
+
+static inline void holder_leaves(Lock *lock, int64_t now) { lock->off_since = now; }
+
+static inline void holder_returns(Sim *s, Lock *lock, int64_t now) {
+    int64_t off = now - lock->off_since;
+    lock->n.holder_off_spells++;
+    lock->n.holder_off += off;
+    lock->n.holder_off_max = max64(lock->n.holder_off_max, off);
+    s->histograms->holder_off[bin_of(off)]++;
+}
+
+static inline void find_holder(Lock *lock) { lock->n.yields_to_holder++; }
+
+static inline void clear_counts(Lock *lock) {
+    lock->tally = (Tally){0};
+    lock->n = (Counts){0};
+}
+#else
+static inline Counts *counts_of(Sim *s, Lock *lock) {
+    (void)lock;
+    return &s->n;
+}
+
+static inline Tally *tally_of(Tally *all, Lock *lock) {
+    (void)lock;
+    return all;
+}
+
+static inline void start_wait(Sim *s, int v, int64_t now) { (void)s, (void)v, (void)now; }
+
+static inline void end_wait(Sim *s, Lock *lock, int v, int64_t now) {
+    (void)lock, (void)v, (void)now;
+    s->n.contended_acquisitions++;
+}
+
+static inline void holder_leaves(Lock *lock, int64_t now) { (void)lock, (void)now; }
+
+static inline void holder_returns(Sim *s, Lock *lock, int64_t now) { (void)s, (void)lock, (void)now; }
+
+static inline void find_holder(Lock *lock) { (void)lock; }
+
+static inline void clear_counts(Lock *lock) { (void)lock; }
+#endif
+
 static inline void change_lock_state(Sim *s, Lock *lock, int state, int64_t now) {
+    Counts *n = counts_of(s, lock);
     int64_t spun = lock->spinners * now;
-    s->n.spin[lock->state] += spun;
-    s->n.spin[state] -= spun;
+    n->spin[lock->state] += spun;
+    n->spin[state] -= spun;
     lock->state = state;
 }
 
 /* The vCPU that is next in the queue of p runs.  Nobody blocks, so the FIFO run queue keeps its cyclic order: rotating
  * it is moving an index. */
 static inline void run_next(Sim *s, int p, int64_t now) {
-    Counts *n = &s->n;
     int64_t base = now << TIME_SHIFT;
     int at = s->queue_at[p] + 1;
     if (at == s->queue_length[p]) at = 0;
     s->queue_at[p] = at;
     int v = s->queue[s->queue_start[p] + at];
     Lock *lock = &s->locks[v / s->siblings];
+    Counts *n = counts_of(s, lock);
     n->switches++;
     s->running[p] = v;
     s->lock[p] = lock;
@@ -259,17 +375,18 @@ static inline void run_next(Sim *s, int p, int64_t now) {
         s->phase_end[p] = base + s->residual[v];
         if (s->phase_end[p] & HOLDING) {
             n->hold -= now;
+            holder_returns(s, lock, now);
             change_lock_state(s, lock, CONTENTION, now);
         } else {
             n->user -= now;
         }
     } else if (lock->granted == v) {
         int64_t length = draw(s, USER);
-        n->drawn += length != 0;
+        s->n.drawn += length != 0;
         s->phase_end[p] = base + length + (p << 1) + HOLDING;
         lock->granted = -1;
         n->acquisitions++;
-        n->contended_acquisitions++;
+        end_wait(s, lock, v, now);
         n->hold -= now;
         change_lock_state(s, lock, CONTENTION, now);
     } else {
@@ -287,9 +404,9 @@ static __attribute__((noinline)) void end_slice(Sim *s, int64_t key) {
     s->slice_end[p] = key + s->slice_key;
     if (s->queue_length[p] == 1) return;
 
-    Counts *n = &s->n;
     int v = s->running[p];
     Lock *lock = s->lock[p];
+    Counts *n = counts_of(s, lock);
     n->preemptions++;
     if (s->phase_end[p] == NEVER) {
         s->residual[v] = NEVER;
@@ -301,6 +418,7 @@ static __attribute__((noinline)) void end_slice(Sim *s, int64_t key) {
         if (s->phase_end[p] & HOLDING) {
             n->hold += now;
             n->lhp_events++;
+            holder_leaves(lock, now);
             if (lock->word < LHP_MARK) {
                 lock->word += LHP_MARK;
                 n->lhp_acquisitions++;
@@ -319,7 +437,8 @@ static __attribute__((noinline)) void end_spin(Sim *s, int64_t key) {
     int p = (key >> 1) & (MAX_PCPUS - 1), length = s->queue_length[p];
     int64_t now = key >> TIME_SHIFT;
     Lock *lock = s->lock[p];
-    s->n.yields++;
+    Counts *n = counts_of(s, lock);
+    n->yields++;
     if (length == 1) {
         start_spin(s, p, now << TIME_SHIFT);
         return;
@@ -327,9 +446,10 @@ static __attribute__((noinline)) void end_spin(Sim *s, int64_t key) {
     int32_t *queue = s->queue + s->queue_start[p];
     int at = s->queue_at[p], w = lock->owner;
     s->residual[s->running[p]] = NEVER;
-    s->n.spin[lock->state] += now;
+    n->spin[lock->state] += now;
     lock->spinners--;
     if (s->pcpu_of[w] == p) {
+        find_holder(lock);
         /* Out of its place to the front, past those between. */
         int i = at, moved = w;
         do {
@@ -347,8 +467,8 @@ static __attribute__((noinline)) void end_spin(Sim *s, int64_t key) {
 
 static void run_until(Sim *s, int64_t until_ns) {
     const int64_t limit = until_ns << TIME_SHIFT;
-    /* held: the sum of `now` over changes from hold to user less that over changes from user to hold. */
-    int64_t drawn = 0, acquisitions = 0, held = 0;
+    int64_t drawn = 0;
+    Tally all = {0};
     for (;;) {
         int64_t key = s->tree[1];
         if (key >= limit) break;
@@ -365,13 +485,14 @@ static void run_until(Sim *s, int64_t until_ns) {
         }
         int64_t phase = key & 1, now = key >> TIME_SHIFT;
         Lock *lock = s->lock[p];
+        Tally *tally = tally_of(&all, lock);
         if (lock->word == phase) {
             int64_t length = draw(s, phase);
             drawn += length != 0;
             lock->word = phase ^ 1;
             set_owner(lock, s->running[p]); /* at a release nobody looks at it */
-            acquisitions += phase ^ 1;
-            held += phase ? now : -now;
+            tally->acquisitions += phase ^ 1;
+            tally->held += phase ? now : -now;
             key = (key ^ 1) + length;
             s->phase_end[p] = key;
             set_key(s, p, min64(key, s->slice_end[p]));
@@ -380,15 +501,16 @@ static void run_until(Sim *s, int64_t until_ns) {
             lock->ring[(lock->head + waiters) & s->ring_mask] = s->running[p];
             lock->word++;
             lock->spinners++;
-            s->n.user += now;
-            s->n.spin[lock->state] -= now;
+            counts_of(s, lock)->user += now;
+            counts_of(s, lock)->spin[lock->state] -= now;
+            start_wait(s, s->running[p], now);
             s->phase_end[p] = NEVER;
             start_spin(s, p, now << TIME_SHIFT);
             set_key(s, p, next_key(s, p));
         } else {
             int64_t length = draw(s, HOLDING);
             drawn += length != 0;
-            held += now;
+            tally->held += now;
             key = (key ^ 1) + length;
             s->phase_end[p] = key;
             set_key(s, p, min64(key, s->slice_end[p]));
@@ -401,39 +523,38 @@ static void run_until(Sim *s, int64_t until_ns) {
                 length = draw(s, USER);
                 drawn += length != 0;
                 lock->spinners--;
-                s->n.contended_acquisitions++;
-                acquisitions++;
-                s->n.spin[CONTENTION] += now;
-                s->n.hold -= now;
+                end_wait(s, lock, w, now);
+                tally->acquisitions++;
+                counts_of(s, lock)->spin[CONTENTION] += now;
+                counts_of(s, lock)->hold -= now;
                 key = (now << TIME_SHIFT) + length + (q << 1) + HOLDING;
                 s->phase_end[q] = key;
                 stop_spin(s, q);
                 set_key(s, q, min64(key, s->slice_end[q]));
             } else {
                 lock->granted = w;
-                s->n.lwp_grants++;
+                counts_of(s, lock)->lwp_grants++;
                 change_lock_state(s, lock, LWP, now);
             }
         }
     }
     s->n.drawn += drawn;
-    s->n.acquisitions += acquisitions;
-    s->n.hold += held;
-    s->n.user -= held;
+    s->n.acquisitions += all.acquisitions;
+    s->n.hold += all.held;
+    s->n.user -= all.held;
 }
 
 /* Charge `sign * now` to what each pCPU is doing: -1 opens the accounts at `now`, +1 closes them. */
 static void charge_all(Sim *s, int64_t now, int sign) {
-    Counts *n = &s->n;
     for (int p = 0; p < s->pcpus; p++) {
         if (s->queue_length[p] == 0)
-            n->idle += sign * now;
+            s->n.idle += sign * now;
         else if (s->phase_end[p] == NEVER)
-            n->spin[s->lock[p]->state] += sign * now;
+            counts_of(s, s->lock[p])->spin[s->lock[p]->state] += sign * now;
         else if (s->phase_end[p] & HOLDING)
-            n->hold += sign * now;
+            counts_of(s, s->lock[p])->hold += sign * now;
         else
-            n->user += sign * now;
+            counts_of(s, s->lock[p])->user += sign * now;
     }
 }
 
@@ -441,6 +562,7 @@ static void start(Sim *s) {
     memset(&s->n, 0, sizeof s->n);
     for (int m = 0; m < s->vms; m++) {
         Lock *lock = &s->locks[m];
+        clear_counts(lock);
         lock->word = 0;
         lock->head = 0;
         lock->spinners = 0;
@@ -489,6 +611,63 @@ static int64_t phases_in_progress(const Sim *s) {
     return count;
 }
 
+#ifdef ALL_METRICS
+/* Sums, but of longest times the longest. */
+static void add_counts(Counts *sum, const Counts *n) {
+    int64_t wait_max = max64(sum->wait_max, n->wait_max);
+    int64_t holder_off_max = max64(sum->holder_off_max, n->holder_off_max);
+    for (size_t i = 0; i < sizeof *sum / sizeof(int64_t); i++) ((int64_t *)sum)[i] += ((const int64_t *)n)[i];
+    sum->wait_max = wait_max;
+    sum->holder_off_max = holder_off_max;
+}
+
+/* The accounts of a VM are closed after `length` ns and kept. */
+static void keep_counts(Sim *s, Lock *lock, int64_t length) {
+    Counts *n = &lock->n;
+    n->acquisitions += lock->tally.acquisitions;
+    n->hold += lock->tally.held;
+    n->user -= lock->tally.held;
+    n->ready = s->siblings * length - n->user - n->hold - n->spin[CONTENTION] - n->spin[LHP] - n->spin[LWP];
+    add_counts(&s->n, n);
+    *s->record++ = *n;
+    clear_counts(lock);
+}
+
+static void run_half(Sim *s, int64_t from_ns, int64_t until_ns) {
+    charge_all(s, from_ns, -1);
+    run_until(s, until_ns);
+    charge_all(s, until_ns, +1);
+    for (int m = 0; m < s->vms; m++) keep_counts(s, &s->locks[m], until_ns - from_ns);
+}
+
+/* Of the warm-up only events count. */
+static void run_window(Sim *s, int64_t warmup_ns, int64_t duration_ns) {
+    s->histograms = &s->in_warmups;
+    run_until(s, warmup_ns);
+    s->histograms = &s->in_windows;
+    for (int m = 0; m < s->vms; m++) {
+        s->n.switches += s->locks[m].n.switches;
+        clear_counts(&s->locks[m]);
+    }
+    int64_t middle_ns = warmup_ns + duration_ns / 2;
+    run_half(s, warmup_ns, middle_ns);
+    run_half(s, middle_ns, warmup_ns + duration_ns);
+}
+#else
+/* Of the warm-up only events count. */
+static void run_window(Sim *s, int64_t warmup_ns, int64_t duration_ns) {
+    run_until(s, warmup_ns);
+    Counts *n = &s->n;
+    int64_t drawn = n->drawn, switches = n->switches;
+    memset(n, 0, sizeof *n);
+    n->drawn = drawn;
+    n->switches = switches;
+    charge_all(s, warmup_ns, -1);
+    run_until(s, warmup_ns + duration_ns);
+    charge_all(s, warmup_ns + duration_ns, +1);
+}
+#endif
+
 /* Mean and standard error, one value at a time (Welford). */
 typedef struct {
     int64_t count;
@@ -512,6 +691,70 @@ static void print_moments(const char *name, const Moments *a) {
         printf(", \"%s_standard_error\": %.17g", name, sqrt(a->m2 / (c - 1) / c));
     }
 }
+
+#ifdef ALL_METRICS
+static void print_histogram(const char *name, const int64_t *counts) {
+    printf(", \"%s\": [%lld", name, (long long)counts[0]);
+    for (int i = 1; i < BINS; i++) printf(", %lld", (long long)counts[i]);
+    printf("]");
+}
+
+/* Sum over replications of what some VMs had in the first half of the window, or in both. */
+static Counts sum_over(const Sim *s, int64_t replications, int halves, int first_vm, int vms) {
+    Counts sum = {0};
+    for (int64_t r = 0; r < replications; r++) {
+        Counts n = {0};
+        for (int half = 0; half < halves; half++)
+            for (int m = first_vm; m < first_vm + vms; m++) add_counts(&n, &s->records[(2 * r + half) * s->vms + m]);
+        for (size_t i = 0; i < sizeof n / sizeof(int64_t); i++) ((int64_t *)&sum)[i] += ((int64_t *)&n)[i];
+    }
+    return sum;
+}
+
+/* By the names that fastlhp has for them; what is missing is 0 in this model. */
+static void print_counts(Counts n, int64_t replications) {
+    printf("{\"acquisitions\": %lld", (long long)n.acquisitions);
+    print_count("contended_acquisitions", n.contended_acquisitions);
+    print_count("wait_ns", n.wait);
+    print_number("wait_max_ns", (double)n.wait_max / (double)replications);
+    print_count("lhp_events", n.lhp_events);
+    print_count("lhp_acquisitions", n.lhp_acquisitions);
+    print_count("lwp_events", n.lwp_events);
+    print_count("lwp_grants", n.lwp_grants);
+    print_count("preemptions", n.preemptions);
+    print_count("context_switches", n.switches);
+    print_count("yields", n.yields);
+    print_count("directed_yields_holder", n.yields_to_holder);
+    print_count("directed_yields_none", n.yields - n.yields_to_holder);
+    print_count("user_ns", n.user);
+    print_count("hold_ns", n.hold);
+    print_count("spin_ns", n.spin[CONTENTION] + n.spin[LHP] + n.spin[LWP]);
+    print_count("spin_lhp_ns", n.spin[LHP]);
+    print_count("spin_lwp_ns", n.spin[LWP]);
+    print_count("ready_ns", n.ready);
+    print_count("holder_off_ns", n.holder_off);
+    print_count("holder_off_spells", n.holder_off_spells);
+    print_number("holder_off_max_ns", (double)n.holder_off_max / (double)replications);
+    printf("}");
+}
+
+/* Sums over replications, but of a longest time the mean: of all VMs in the window and in its first half, and of each
+ * VM. */
+static void print_all_metrics(const Sim *s, int64_t replications) {
+    print_count("fragmentation_ns", 0); /* pCPUs idle only where vCPUs are fewer, and then nobody queues */
+    print_histogram("wait_histogram", s->in_windows.wait);
+    print_histogram("holder_off_histogram", s->in_windows.holder_off);
+    printf(", \"window\": ");
+    print_counts(sum_over(s, replications, 2, 0, s->vms), replications);
+    printf(", \"first_half\": ");
+    print_counts(sum_over(s, replications, 1, 0, s->vms), replications);
+    for (int m = 0; m < s->vms; m++) {
+        fputs(m ? ", " : ", \"by_vm\": [", stdout);
+        print_counts(sum_over(s, replications, 2, m, 1), replications);
+    }
+    printf("]");
+}
+#endif
 
 static void *allocate(size_t count, size_t size) {
     size_t bytes = (count * size + 63) / 64 * 64;
@@ -560,6 +803,9 @@ static Sim *build(int pcpus, int vms, int siblings, double think_ns, double hold
     s->residual = allocate((size_t)s->vcpus, sizeof *s->residual);
     s->pcpu_of = allocate((size_t)s->vcpus, sizeof *s->pcpu_of);
     s->locks = allocate((size_t)vms, sizeof *s->locks);
+#ifdef ALL_METRICS
+    s->attempt = allocate((size_t)s->vcpus, sizeof *s->attempt);
+#endif
     for (int m = 0; m < vms; m++) s->locks[m].ring = allocate(ring_size, sizeof(int32_t));
 
     /* vCPU j of VM m is on pCPU (m n + j) mod P, which is its own number mod P. */
@@ -640,18 +886,15 @@ int main(int argc, char **argv) {
     double acq2 = 0, lhp2 = 0, acq_lhp = 0;
     const int64_t pcpu_time = pcpus * duration_ns;
 
+#ifdef ALL_METRICS
+    s->record = s->records = allocate((size_t)replications * 2 * (size_t)vms, sizeof *s->records);
+#endif
+
     double began = seconds_now();
     for (int64_t r = 0; r < replications; r++) {
         start(s);
-        run_until(s, warmup_ns);
         Counts *n = &s->n;
-        int64_t drawn = n->drawn, switches = n->switches;
-        memset(n, 0, sizeof *n);
-        n->drawn = drawn;
-        n->switches = switches;
-        charge_all(s, warmup_ns, -1);
-        run_until(s, warmup_ns + duration_ns);
-        charge_all(s, warmup_ns + duration_ns, +1);
+        run_window(s, warmup_ns, duration_ns);
         n->drawn -= phases_in_progress(s);
 
         int64_t spin = n->spin[CONTENTION] + n->spin[LHP] + n->spin[LWP];
@@ -701,6 +944,9 @@ int main(int argc, char **argv) {
     print_count("spin_lhp_ns", sum.spin[LHP]);
     print_count("spin_lwp_ns", sum.spin[LWP]);
     print_count("idle_ns", sum.idle);
+#ifdef ALL_METRICS
+    print_all_metrics(s, replications);
+#endif
     puts("}");
     return 0;
 }
