@@ -322,6 +322,33 @@ def test_vms_that_differ() -> None:
         assert ("vm_config.n_vcpu" in facts) == (len({vm.vcpus for vm in configuration.vms}) == 1)
 
 
+def test_no_address_is_a_fact() -> None:
+    """Addresses are others in another process, which is to find the same code."""
+    study = load(
+        {
+            "study": {"name": "addresses", "duration": "1ms"},
+            "host": {"pcpus": 2, "frequency": "1GHz", "context_switch": "1us", "vm_exit": "1us"},
+            "policy": {
+                "scheduler": {"kind": "round_robin", "slice": "1ms"},
+                "response": {"kind": "yield", "spin_threshold": "10us"},
+            },
+            "vm": [
+                {
+                    "name": "guest",
+                    "vcpus": 2,
+                    "lock": {"kind": "pv_ticket", "spin_threshold": "20us"},
+                    "user": {"exponential": "10us"},
+                    "hold": "1us",
+                }
+            ],
+        }
+    )
+    one, other = Encoded(study.configurations[0]), Encoded(study.configurations[0])
+    assert one.facts == other.facts
+    fields = {field for field, _ in one.facts}
+    assert not fields & {"vm_config.patience", "config.threshold", "config.context_switch", "config.vm_exit"}
+
+
 def test_no_two_policies_have_the_same_records() -> None:
     """Even where they have the same options: what is known of one is not known of the other."""
     all_kinds = [cls for family in FAMILIES for cls in kinds(family).values()]
