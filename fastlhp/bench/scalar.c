@@ -135,6 +135,11 @@ typedef struct {
 #endif
 } Counts;
 
+static void add_each(Counts *sum, const Counts *n) {
+    /* Counts is made of int64_t only. */
+    for (size_t i = 0; i < sizeof *sum / sizeof(int64_t); i++) ((int64_t *)sum)[i] += ((const int64_t *)n)[i];
+}
+
 /* What guests count without the hypervisor.  held: the sum of `now` over changes from hold to user less that over
  * changes from user to hold. */
 typedef struct {
@@ -616,7 +621,7 @@ static int64_t phases_in_progress(const Sim *s) {
 static void add_counts(Counts *sum, const Counts *n) {
     int64_t wait_max = max64(sum->wait_max, n->wait_max);
     int64_t holder_off_max = max64(sum->holder_off_max, n->holder_off_max);
-    for (size_t i = 0; i < sizeof *sum / sizeof(int64_t); i++) ((int64_t *)sum)[i] += ((const int64_t *)n)[i];
+    add_each(sum, n);
     sum->wait_max = wait_max;
     sum->holder_off_max = holder_off_max;
 }
@@ -706,7 +711,7 @@ static Counts sum_over(const Sim *s, int64_t replications, int halves, int first
         Counts n = {0};
         for (int half = 0; half < halves; half++)
             for (int m = first_vm; m < first_vm + vms; m++) add_counts(&n, &s->records[(2 * r + half) * s->vms + m]);
-        for (size_t i = 0; i < sizeof n / sizeof(int64_t); i++) ((int64_t *)&sum)[i] += ((int64_t *)&n)[i];
+        add_each(&sum, &n);
     }
     return sum;
 }
@@ -910,8 +915,7 @@ int main(int argc, char **argv) {
         acq2 += a * a;
         lhp2 += b * b;
         acq_lhp += a * b;
-        /* Counts is made of int64_t only. */
-        for (size_t i = 0; i < sizeof sum / sizeof(int64_t); i++) ((int64_t *)&sum)[i] += ((int64_t *)n)[i];
+        add_each(&sum, n);
     }
     double seconds = seconds_now() - began;
 
