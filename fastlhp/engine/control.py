@@ -15,7 +15,9 @@ from fastlhp.engine.dispatch import (
     end_switch,
     exchange,
     make_room,
+    never,
     new_slice,
+    nobody,
     owes_overrun,
     resume_wait,
     run_next,
@@ -133,11 +135,6 @@ def _no_account(host, dt):
 
 
 @device
-def _nobody(host, p):
-    return np.int64(-1)
-
-
-@device
 def _never_too_late(host, p, t):
     return False
 
@@ -155,11 +152,6 @@ def _spins_on(host, p, g, t):
 @device
 def _no_extension(host, p):
     return np.int64(0)
-
-
-@device
-def _keeps_none(host):
-    return False
 
 
 @device
@@ -188,21 +180,21 @@ yields = Hook("scheduler", "yields")
 make_ready = Hook("scheduler", "make_ready")
 wake_up = Hook("scheduler", "wake_up")
 obeys = Hook("scheduler", "obeys", default=_obeys_all)
-keeps_rest = Hook("scheduler", "keeps_rest", default=_keeps_none)
+keeps_rest = Hook("scheduler", "keeps_rest", default=never)
 slot_ends = Hook("scheduler", "slot_ends", default=_nothing)
 elapse = Hook("scheduler", "elapse", default=_no_account)
 revise = Hook("scheduler", "revise", default=_unchanged)
 extension_ns = Hook("guard", "extension_ns", default=_no_extension)
 at_release = Hook("guard", "at_release", default=_lets_run)
-expires_in_any_phase = Hook("guard", "expires_in_any_phase", default=_keeps_none)
+expires_in_any_phase = Hook("guard", "expires_in_any_phase", default=never)
 service_ns = Hook("guard", "service_ns", default=_no_extension)
-halts = Hook("response", "halts", default=_keeps_none)
-is_directed = Hook("response", "is_directed", default=_keeps_none)
-target_of = Hook("response", "target_of", default=_nobody)
+halts = Hook("response", "halts", default=never)
+is_directed = Hook("response", "is_directed", default=never)
+target_of = Hook("response", "target_of", default=nobody)
 inherits = Hook("response", "inherits", default=_inherits_nothing)
 grow_window = Hook("response", "grow_window", default=_nothing)
-stays_without_target = Hook("response", "stays_without_target", default=_keeps_none)
-notifies = Hook("response", "notifies", default=_keeps_none)
+stays_without_target = Hook("response", "stays_without_target", default=never)
+notifies = Hook("response", "notifies", default=never)
 notify = Hook("response", "notify", default=_nothing)
 
 

@@ -48,21 +48,23 @@ def _nothing(host, p, t):
 
 
 @device
-def _nobody(host, p):
+def nobody(host, p):
+    """No vCPU: where a policy does not say."""
     return np.int64(-1)
 
 
 @device
-def _owes_none(host):
+def never(host):
+    """No: where a policy does not say."""
     return False
 
 
 slice_begins = Hook("scheduler", "slice_begins", default=_nothing)
 replace = Hook("scheduler", "replace")
 take = Hook("scheduler", "take")
-successor = Hook("scheduler", "successor", default=_nobody)
-owes_overrun = Hook("guard", "owes_overrun", default=_owes_none)
-favourite = Hook("response", "favourite", default=_nobody)
+successor = Hook("scheduler", "successor", default=nobody)
+owes_overrun = Hook("guard", "owes_overrun", default=never)
+favourite = Hook("response", "favourite", default=nobody)
 
 
 @device

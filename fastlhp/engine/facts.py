@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fastlhp.engine.tailoring import Facts
 
 IN_CONFIG = (
-    *("n_pcpu n_vcpu n_vm n_lock scheduler guard response weighted loses_patience gives_way").split(),
-    *("has_line divisible own_queues exchanges").split(),
+    *"n_pcpu n_vcpu n_vm n_lock scheduler guard response weighted loses_patience gives_way".split(),
+    *"has_line divisible own_queues exchanges".split(),
 )
 IN_VMS = (
     "n_vcpu n_lock lock_kind lock_word has_kernel has_handover handover_grows has_halt has_choice".split()
