@@ -36,11 +36,15 @@ def command(study: str | None) -> None:
     started = time.perf_counter()
     compile_kernel()
     if loaded is not None:
-        from fastlhp.run.tailor import tailor_for
+        from fastlhp.engine.tailoring import MOST_KEPT
+        from fastlhp.run.tailor import is_on, tailor_for
 
         n_made, n = tailor_for(loaded, report=_report)
-        few = "" if n_made == n else "; of the others there is too little to do"
-        click.echo(f"code for {n_made} of {n} combinations of policies and sizes{few}", err=True)
+        why = "" if n_made == n else "; of the others there is too little to do"
+        if n > MOST_KEPT:
+            why += f", or they are too many: there is room for {MOST_KEPT}"
+        found = f"code for {n_made} of {n} combinations of policies and sizes{why}"
+        click.echo(found if is_on() else "no code for the study: FASTLHP_TAILOR is 0", err=True)
     new = {path.name for path in folder.iterdir()} - before
     took = time.perf_counter() - started
     click.echo(f"{'compiled' if new else 'already compiled'} ({took:.1f} s): {folder}")

@@ -17,7 +17,7 @@ from fastlhp.engine.tailoring import MOST_KEPT, Facts
 from fastlhp.model.study import Study
 from fastlhp.run.speed import events_per_replication
 
-__all__ = ["Tailor", "tailor_for"]
+__all__ = ["Tailor", "is_on", "tailor_for"]
 
 AFTER_S = 5.0
 """How long this process has simulated with the same facts when code is made for them."""
@@ -35,7 +35,8 @@ _tried: set[Facts] = set()
 _is_free = threading.Lock()
 
 
-def _is_on() -> bool:
+def is_on() -> bool:
+    """Return whether runs may have such code."""
     return os.environ.get("FASTLHP_TAILOR") != "0"
 
 
@@ -50,7 +51,7 @@ class Tailor:
 
     def __init__(self, left_s: Callable[[], float | None]) -> None:
         self._left_s = left_s
-        self._is_on = _is_on()
+        self._is_on = is_on()
         self._look_again: dict[Facts, float] = {}
 
     def code(self, facts: Facts) -> MachineCode | None:
@@ -122,7 +123,7 @@ def tailor_for(
             known = Encoding(configurations.parts(indices)).known
             for facts, its_s in zip(known.facts, np.bincount(known.which, seconds[indices]), strict=True):
                 found[block.known(facts)] += its_s
-    if not _is_on():
+    if not is_on():
         return 0, len(found)
     wanted = [facts for facts, its_s in found.most_common(MOST_KEPT) if its_s >= least_s]
     n_made = 0

@@ -90,6 +90,17 @@ def test_no_code_for_a_short_study(own_cache, tmp_path):
     assert not list(own_cache.glob("*/*-tailored-*.o"))
 
 
+def test_code_switched_off(own_cache, tmp_path, monkeypatch):
+    """Then it is said why there is none."""
+    monkeypatch.setenv("FASTLHP_TAILOR", "0")
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    result = CliRunner().invoke(main, ["compile", str(path)])
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "no code for the study: FASTLHP_TAILOR is 0\n"
+    assert not list(own_cache.glob("*/*-tailored-*.o"))
+
+
 def test_a_study_that_is_wrong(tmp_path):
     """Is said to be so before anything is made."""
     path = tmp_path / "study.toml"
